@@ -1,0 +1,248 @@
+"""The page: a photo turns into a painting while you watch. Blocks and events; all that is computed is styletransfer's."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+import gradio as gr
+import plotly.graph_objects as go
+
+from styletransfer import PRESETS, Losses, Settings, StyleTransferError, backbones, stylize, weights
+from styletransfer.settings import knobs
+
+EXAMPLES = Path(__file__).with_name("examples")
+SECONDS_PER_VIEW = 0.4  # sending pictures more often costs more than it shows
+SECONDS_PER_PLOT = 1.5
+TURNED = ("size", "iterations", "content_weight", "style_weight", "tv_weight")  # settings that have a slider
+CURVES = {"content": "#3b82c4", "style": "#d9573f", "tv": "#3f9b72", "total": "#8f7bd1"}
+COMPUTE = threading.Lock()  # a cancelled job gives its slot away before its last step has ended
+
+
+class Job:
+    """What a visitor's Stop button and running picture share."""
+
+    def __init__(self) -> None:
+        self.stopped = threading.Event()
+
+    def __deepcopy__(self, memo: object) -> Job:
+        return Job()  # each visitor's own
+
+
+def paint(
+    job: Job,
+    photo: str | None,
+    painting: str | None,
+    preset: str,
+    size: float,
+    iterations: float,
+    content_weight: float,
+    style_weight_power_of_ten: float,
+    tv_weight: float,
+) -> Iterator[tuple[Any, Any, Any, Any]]:
+    """Paint, yielding what has changed of: the picture, the status, the curves, the file to download."""
+    positions = (size, iterations, content_weight, style_weight_power_of_ten, tv_weight)
+    curves: list[Losses] = []
+    viewed = plotted = 0.0
+    try:
+        settings = chosen(preset, positions)
+        if not photo or not painting:
+            raise StyleTransferError(f"Choose a {'painting' if photo else 'photo'} first.")
+        yield gr.skip(), "Looking at the two pictures …", gr.skip(), None
+        frames = stylize(photo, painting, settings)
+        while True:
+            with COMPUTE:
+                frame = next(frames)
+            curves.append(frame.weighted if settings.tv_weight else frame.weighted._replace(tv=frame.losses.tv))
+            if frame.iteration == frame.iterations or job.stopped.is_set():
+                break
+            now = time.monotonic()
+            view = plot = gr.skip()
+            if now - viewed > SECONDS_PER_VIEW:
+                view, viewed = frame.picture, now
+            if now - plotted > SECONDS_PER_PLOT:
+                plot, plotted = figure(curves, settings), now
+            if view is frame.picture:
+                yield view, status(frame, "Painting", f"about {frame.remaining:.0f} s left"), plot, gr.skip()
+        frames.close()
+    except StyleTransferError as error:
+        raise gr.Error(str(error), title="That does not work", print_exception=False) from error
+    ended = "Stopped" if frame.iteration < frame.iterations else "Finished"
+    with tempfile.TemporaryDirectory() as folder:
+        png = Path(folder, "painting.png")
+        frame.picture.save(png)
+        yield frame.picture, status(frame, ended), figure(curves, settings), str(png)
+
+
+def chosen(preset: str, positions: tuple[float, ...]) -> Settings:
+    """The preset's settings, with what the sliders say."""
+    if preset not in PRESETS:
+        raise StyleTransferError(f"There is no preset {preset!r}: choose one of {', '.join(PRESETS)}.")
+    turned = {name: knobs()[name].value(at) for name, at in zip(TURNED, positions, strict=True)}
+    return replace(PRESETS[preset], **turned)
+
+
+def status(frame: Any, what: str, *more: str) -> str:
+    """One line: where the run is, and below it what the user should know of it."""
+    now = [
+        f"**{what}**: {frame.iteration} of {frame.iterations}",
+        f"at {frame.size} px",
+        f"{frame.seconds:.0f} s",
+        *more,
+        frame.backbone.upper().replace("VGG", "VGG-"),
+    ]
+    return "\n\n".join([" · ".join(now), *frame.notes])
+
+
+def figure(curves: list[Losses], settings: Settings) -> go.Figure:
+    """The terms of the loss by iteration, on one logarithmic scale."""
+    labels = {"content": "α content", "style": "β style", "tv": "γ smoothness", "total": "total"}
+    if not settings.tv_weight:
+        labels["tv"] = "smoothness (γ = 0)"
+    plot = go.Figure(
+        [
+            go.Scatter(
+                x=list(range(1, len(curves) + 1)),
+                y=[getattr(losses, term) or None for losses in curves],  # a logarithmic scale has no zero
+                name=labels[term],
+                line={"color": colour, "width": 3 if term == "total" else 2},
+            )
+            for term, colour in CURVES.items()
+        ]
+    )
+    plot.update_layout(
+        height=300,
+        margin={"l": 8, "r": 8, "t": 8, "b": 8},
+        xaxis={"title": "iteration", "range": [0, settings.iterations], "automargin": True},
+        yaxis={"type": "log", "exponentformat": "power", "dtick": 1, "automargin": True},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        font={"color": "#808080"},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        uirevision="losses",
+    )
+    plot.update_xaxes(gridcolor="rgba(128,128,128,0.25)", zeroline=False)
+    plot.update_yaxes(gridcolor="rgba(128,128,128,0.25)", zeroline=False)
+    return plot
+
+
+def slider(name: str) -> gr.Slider:
+    """The slider of a setting, from its knob."""
+    knob = knobs()[name]
+    label = f"{name.replace('_', ' ').capitalize()} {knob.symbol}".strip()
+    return gr.Slider(
+        knob.position(knob.low),
+        knob.position(knob.high),
+        value=knob.position(getattr(Settings(), name)),
+        step=knob.step,
+        label=f"{label}, as a power of ten" if knob.log else label,
+        info=knob.help,
+    )
+
+
+def picture(label: str) -> gr.Image:
+    """An input that hands over the file as it came: reading it, and refusing it, is the engine's."""
+    image = gr.Image(label=label, sources=["upload", "clipboard"], height=240, elem_id=label.lower())
+    image.preprocess = lambda payload: payload and payload.path
+    return image
+
+
+def examples() -> list[list[str]]:
+    """Photo, painting and what they give, for each result in examples/results, named PHOTO--PAINTING.jpg."""
+    rows = []
+    for result in sorted((EXAMPLES / "results").glob("*--*.jpg")):
+        photo, painting = result.stem.split("--")
+        rows.append([str(EXAMPLES / "content" / f"{photo}.jpg"), str(EXAMPLES / "style" / f"{painting}.webp"), str(result)])
+    return rows
+
+
+def build(download: backbones.Vgg19Download | None = None) -> gr.Blocks:
+    """The page; `download` is the one whose state it shows."""
+    with gr.Blocks(title="Photo to painting", delete_cache=(600, 3600)) as page:
+        job = gr.State(Job)
+        gr.Markdown("# Photo to painting\nChoose a photo and a painting, press **Paint**, and watch.")
+        with gr.Row():
+            with gr.Column(scale=5):
+                with gr.Row():
+                    photo, painting = picture("Photo"), picture("Painting")
+                with gr.Row():
+                    start = gr.Button("Paint", variant="primary", elem_id="paint")
+                    stop = gr.Button("Stop", variant="stop", interactive=False, elem_id="stop")
+                preset = gr.Dropdown(list(PRESETS), value=next(iter(PRESETS)), label="Preset", filterable=False)
+                with gr.Accordion("Settings", open=False):
+                    sliders = [slider(name) for name in TURNED]
+            with gr.Column(scale=6):
+                view = gr.Image(
+                    label="Result",
+                    format="jpeg",
+                    interactive=False,
+                    height=440,
+                    buttons=["fullscreen"],
+                    elem_id="result",
+                )
+                told = gr.Markdown("Nothing painted yet.", elem_id="status")
+                file = gr.DownloadButton("Download PNG", elem_id="download")
+                plot = gr.Plot(label="Loss by iteration", elem_id="curves")
+        gr.Examples(examples(), [photo, painting, view], label="Examples: photo, painting, what they give", cache_examples=False)
+        gr.Markdown(lambda: download.status if download else "", every=2.0 if download else None, elem_id="backbone")
+
+        started = start.click(begin, job, [start, stop], queue=False, api_visibility="private")
+        run = started.then(
+            paint,
+            [job, photo, painting, preset, *sliders],
+            [view, told, plot, file],
+            api_name="stylize",
+            concurrency_limit=1,
+            show_progress="hidden",
+        )
+        for over in (run.success, run.failure):
+            over(end, None, [start, stop], queue=False, api_visibility="private")
+        stop.click(lambda job: job.stopped.set(), job, queue=False, api_visibility="private")
+        preset.input(turn_to, preset, sliders, queue=False, api_visibility="private")
+    return page
+
+
+def begin(job: Job) -> tuple[Any, Any]:
+    job.stopped.clear()
+    return gr.update(interactive=False), gr.update(interactive=True)
+
+
+def end() -> tuple[Any, Any]:
+    return gr.update(interactive=True), gr.update(interactive=False)
+
+
+def turn_to(preset: str) -> list[float]:
+    """The positions of the sliders for a preset."""
+    return [knobs()[name].position(getattr(PRESETS[preset], name)) for name in TURNED]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Open the page in a browser.")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
+    parser.add_argument("--port", type=int, help="port to listen on (default: the first free one from 7860)")
+    parser.add_argument("--share", action="store_true", help="also print a public link")
+    options = parser.parse_args()
+    download = None
+    if weights.cached_vgg19() is None:
+        download = backbones.Vgg19Download()
+        download.start()
+    build(download).queue(max_size=8).launch(
+        server_name=options.host,
+        server_port=options.port,
+        share=options.share,
+        max_file_size="20mb",
+        theme=gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
+    )
+
+
+if __name__ == "__main__":
+    main()

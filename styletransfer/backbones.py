@@ -1,0 +1,140 @@
+"""VGG as named taps: pixels in, activations of chosen layers out."""
+
+from __future__ import annotations
+
+import difflib
+import threading
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor
+
+from . import pictures, weights
+from .errors import SettingsError, WeightsError
+
+CALIBRATION = Path(__file__).with_name("calibration.webp")
+
+
+class Backbone:
+    """A VGG up to its deepest convolution: 3×3 convolutions named conv1_1 … conv5_4, 2×2 max pooling between blocks.
+
+    A layer's activation is taken after its ReLU, as in the paper. Every layer is rescaled to a mean activation
+    of 1, as the paper's network was, so that α and β mean the same on any backbone. Up to that factor each layer
+    computes what it did before, since ReLU and max pooling commute with it.
+    """
+
+    def __init__(self, vgg: weights.Weights) -> None:
+        self.name, self.source = vgg.name, vgg.source
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.mean = torch.tensor(vgg.mean, device=self.device).view(1, 3, 1, 1)
+        self.std = torch.tensor(vgg.std, device=self.device).view(1, 3, 1, 1)
+        tensors = {key: tensor.to(self.device) for key, tensor in vgg.tensors.items()}
+        self.layers = tuple(key.removesuffix(".weight") for key in tensors if key.endswith(".weight"))
+        self.convolutions = {layer: (tensors[f"{layer}.weight"], tensors[f"{layer}.bias"]) for layer in self.layers}
+        self._rescale()
+
+    def check(self, layers: Iterable[str]) -> None:
+        """Raise SettingsError, with a suggestion, for a layer that this backbone does not have."""
+        for layer in layers:
+            if layer not in self.layers:
+                near = difflib.get_close_matches(layer, self.layers, n=1, cutoff=0.5)
+                hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(self.layers)}."
+                raise SettingsError(f"The backbone {self.name} has no layer {layer!r}: {hint}")
+
+    def activations(self, pixels: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
+        """Activations of `layers` (after ReLU) by name, each (1, N, H, W), for RGB `pixels` (1, 3, H, W) in [0, 1]."""
+        wanted = set(layers)
+        taps: dict[str, Tensor] = {}
+        x = (pixels - self.mean) / self.std
+        for layer in self.layers:
+            if layer.endswith("_1") and layer != "conv1_1":
+                x = nnf.max_pool2d(x, 2)
+            kernel, bias = self.convolutions[layer]
+            x = nnf.relu(nnf.conv2d(x, kernel, bias, padding=1))
+            if layer in wanted:
+                taps[layer] = x
+                if len(taps) == len(wanted):
+                    break
+        return taps
+
+    @torch.no_grad()
+    def _rescale(self) -> None:
+        """Divide every layer by its mean activation on a fixed sheet of four photos.
+
+        The paper took one factor per filter. One per layer, because filters that rarely fire become huge in
+        unseen pictures: the style loss of a photo was 900 to 1400 times larger, nearly all of it from a few
+        filters, and L-BFGS lost most of its steps to jumps (256 px, two pairs, 60 evaluations).
+        """
+        sheet = pictures.load(CALIBRATION).image
+        means = self.activations(pictures.to_tensor(sheet, sheet.size).to(self.device), self.layers)
+        before = 1.0
+        for layer, activation in means.items():
+            kernel, bias = self.convolutions[layer]
+            mean = activation.mean().item()
+            self.convolutions[layer] = kernel * (before / mean), bias / mean
+            before = mean
+
+
+def smallest_side(layers: Iterable[str]) -> int:
+    """The shortest side, in pixels, that leaves the deepest of `layers` one position: 2×2 pooling between blocks."""
+    return 2 ** (max(int(layer[4]) for layer in layers) - 1)
+
+
+@cache
+def vgg16() -> Backbone:
+    """The VGG-16 bundled with this package."""
+    return Backbone(weights.bundled_vgg16())
+
+
+@cache
+def vgg19(file: Path) -> Backbone:
+    """The VGG-19 of a file that holds torchvision's or timm's weights; WeightsError if it is broken or another net."""
+    return Backbone(weights.read_vgg19(file))
+
+
+def choose(name: str = "auto") -> tuple[Backbone, str]:
+    """The backbone called `name` (auto, vgg19, vgg16), and one sentence for the user if it is a second choice.
+
+    Never downloads: auto takes vgg19 when its weights are on this machine, and else vgg16.
+    Raises WeightsError when vgg19 is asked for by name and cannot be had.
+    """
+    if name == "vgg16":
+        return vgg16(), ""
+    file = weights.cached_vgg19()
+    if file is None:
+        sentence = "The weights of VGG-19 (548 MB) are not on this machine"
+        if name == "vgg19":
+            raise WeightsError(f"{sentence}: download them first, or choose vgg16.")
+        return vgg16(), f"Painted with VGG-16: {sentence[0].lower()}{sentence[1:]}."
+    try:
+        return vgg19(file), ""
+    except WeightsError as error:
+        if name == "vgg19":
+            raise
+        return vgg16(), f"Painted with VGG-16: {error}"
+
+
+class Vgg19Download(threading.Thread):
+    """Fetches the weights of VGG-19 in the background, so that a page is usable with VGG-16 meanwhile.
+
+    `status` is one sentence for the user at any moment.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.status = "VGG-19 is being looked for on the network; until it is here, VGG-16 paints."
+
+    def run(self) -> None:
+        """Download, once; the next call of `choose` finds the file."""
+        try:
+            weights.download_vgg19(self._progress)
+            self.status = "VGG-19 has arrived and paints from the next picture on."
+        except WeightsError as error:
+            self.status = f"VGG-16 paints. {error}"
+
+    def _progress(self, done: int, total: int) -> None:
+        share = f"{done / total:.0%}" if total else f"{done >> 20} MB"
+        self.status = f"VGG-19 is on its way ({share}); until it is here, VGG-16 paints."

@@ -1,0 +1,244 @@
+"""VGG's 3×3 convolutions and the gradients with respect to their input, by the fastest exact route of this machine.
+
+The weights are frozen, so only input gradients are needed: each is again a 3×3 same-padding convolution, with the
+kernel turned by 180° and its channel axes swapped. A route computes either in float32, without approximation:
+
+- "direct": the library's own convolution, channels last.
+- "winograd4", "winograd6": F(4×4, 3×3) and F(6×6, 3×3) of Lavin & Gray, "Fast Algorithms for Convolutional Neural
+  Networks", 2016, arXiv 1509.09308: 4 and 5 times fewer multiplications. Rounding errors stay near 1e-5 of the
+  largest activation.
+
+Which one wins depends on the shape and the machine, so each class of shapes is timed once, on first use, and the
+choice is kept for the life of the process: the same input gives the same bits. Anything else (another device or
+precision, a batch, a processor or build without the packed product below) takes the plain route.
+"""
+
+from __future__ import annotations
+
+import functools
+import platform
+import threading
+import time
+
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+# Eq. 6–8 of the paper, Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A, by the side m of an output tile. For m = 4 these are the paper's
+# own matrices; for m = 6 the same construction (Cook–Toom) with interpolation points 0, ±1, ±2, ±½, ∞.
+B_T = {
+    4: torch.tensor([
+        [4.0, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0],
+        [0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1],
+    ]),
+    6: torch.tensor([
+        [1, 0, -5.25, 0, 5.25, 0, -1, 0], [0, 1, 1, -4.25, -4.25, 1, 1, 0], [0, -1, 1, 4.25, -4.25, -1, 1, 0],
+        [0, 0.5, 0.25, -2.5, -1.25, 2, 1, 0], [0, -0.5, 0.25, 2.5, -1.25, -2, 1, 0],
+        [0, 2, 4, -2.5, -5, 0.5, 1, 0], [0, -2, 4, 2.5, -5, -0.5, 1, 0], [0, -1, 0, 5.25, 0, -5.25, 0, 1],
+    ]),
+}  # fmt: skip
+G = {
+    4: torch.tensor([[6.0, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24,
+    6: torch.tensor([
+        [90.0, 0, 0], [-20, -20, -20], [-20, 20, -20], [1, 2, 4], [1, -2, 4], [64, 32, 16], [64, -32, 16], [0, 0, 90],
+    ]) / 90,
+}  # fmt: skip
+A_T = {
+    4: torch.tensor([[1.0, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]),
+    6: torch.tensor([
+        [1, 1, 1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 1 / 2, -1 / 2, 0], [0, 1, 1, 4, 4, 1 / 4, 1 / 4, 0],
+        [0, 1, -1, 8, -8, 1 / 8, -1 / 8, 0], [0, 1, 1, 16, 16, 1 / 16, 1 / 16, 0],
+        [0, 1, -1, 32, -32, 1 / 32, -1 / 32, 1],
+    ]),
+}  # fmt: skip
+
+TILES = 128  # per chunk: enough for an efficient product, few enough to stay in the cache
+WINOGRAD6_KERNELS = 256 * 256  # a kernel grows from 9 to 64 numbers: beyond this many, memory is worth more than time
+
+
+class Conv3x3:
+    """ReLU(conv(x) + bias) with a frozen 3×3 kernel, stride 1 and zero padding 1; differentiable with respect to x.
+
+    `weight` is (O, I, 3, 3) and `bias` (O,). Safe to call from several threads.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        self.weight, self.bias = weight.detach(), bias.detach()
+        self.forward = _Routes(self.weight, self.bias)
+        self.backward = _Routes(self.weight.flip(2, 3).transpose(0, 1), None)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(1, I, H, W) to (1, O, H, W), for any H and W from 1."""
+        if x.device.type == "cpu" and x.dtype == self.weight.dtype == torch.float32 and len(x) == 1 and has_winograd():
+            return _Conv3x3.apply(x, self)
+        return nnf.relu(nnf.conv2d(x, self.weight, self.bias, padding=1))
+
+
+class _Conv3x3(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, layer: Conv3x3) -> Tensor:
+        y = layer.forward(x.contiguous(memory_format=torch.channels_last))
+        ctx.layer = layer
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+        (y,) = ctx.saved_tensors
+        return ctx.layer.backward(grad.contiguous(memory_format=torch.channels_last), gate=y), None
+
+
+class Direct:
+    """One convolution by the library's own kernel. With a bias, that and a ReLU follow; with a gate, x counts only where gate > 0."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self.weight, self.bias = weight.contiguous(memory_format=torch.channels_last), bias
+
+    def __call__(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
+        if gate is not None:
+            x = torch.ops.aten.threshold_backward(x, gate, 0)
+        y = nnf.conv2d(x, self.weight, self.bias, padding=1)
+        return y if self.bias is None else y.relu_()
+
+
+class Winograd:
+    """The same by F(m×m, 3×3), with the names of the paper. Tiles of m×m outputs overlap in their n×n inputs, n = m + 2.
+
+    Both transforms are batches of small matrix products over channels-last memory, which a strided view reads in
+    place. The n² products over channels are one 1×1 convolution in n² groups, whose kernel is packed beforehand.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, m: int) -> None:
+        self.m, self.n = m, m + 2
+        self.K, self.C = weight.shape[:2]
+        U = torch.kron(G[m], G[m]) @ weight.permute(2, 3, 0, 1).reshape(9, -1)
+        groups = self.n**2
+        self.U = torch._C._nn.mkldnn_reorder_conv2d_weight(
+            U.view(-1, self.C, 1, 1).to_mkldnn(), (0, 0), (1, 1), (1, 1), groups, (1, groups * self.C, TILES, 1)
+        )
+        self.bias = None
+        if bias is not None:
+            # Column 1 of Aᵀ is all ones, so what is added to point (1, 1) reaches every output of the tile.
+            self.bias = torch.zeros(self.n, self.n, self.K)
+            self.bias[1, 1] = bias
+            self.bias = self.bias.flatten()
+
+    def __call__(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
+        m, n, C, K = self.m, self.n, self.C, self.K
+        H, W = x.shape[2:]
+        rows, cols = -(-H // m), -(-W // m)
+        step = min(rows, max(1, round(TILES / cols)))
+        x = x[0].permute(1, 2, 0)
+        gate = gate if gate is None else gate[0].permute(1, 2, 0)
+        y = x.new_empty(rows * m, W, K)
+        # One tile more per row than needed makes the distance between all tiles the same: m columns.
+        d = x.new_zeros(step * m + n, (cols + 1) * m, C)
+        B_d = x.new_empty(step * m + 2, cols + 1, n, C)
+        V = x.new_empty(step, cols, n, n * C)
+        A_M = x.new_empty(step * cols, m, n * K)
+        Y = x.new_empty(step * cols * m, m, K)
+        windows = d.as_strided((B_d.shape[0] * B_d.shape[1], n, C), (m * C, C, 1))
+        for row in range(0, rows, step):
+            count = min(step, rows - row)
+            tiles = count * cols
+            top = m * row - 1
+            low, high = max(top, 0), min(top + m * count + 2, H)
+            d[: low - top] = 0
+            d[high - top :] = 0
+            inside = d[low - top : high - top, 1 : W + 1]
+            if gate is None:
+                inside.copy_(x[low:high])
+            else:
+                torch.ops.aten.threshold_backward.grad_input(x[low:high], gate[low:high], 0, grad_input=inside)
+            torch.bmm(B_T[m].expand(len(windows), n, n), windows, out=B_d.view(-1, n, C))
+            for r in range(count):
+                patches = B_d[r * m :].as_strided((cols, n, n * C), (n * C, (cols + 1) * n * C, 1), B_d[: r * m].numel())
+                torch.bmm(B_T[m].expand(cols, n, n), patches, out=V[r])
+            M = _packed_product(V[:count].view(1, tiles, 1, -1), self.U, self.bias, groups=n * n)
+            torch.bmm(A_T[m].expand(tiles, m, n), M.view(tiles, n, -1), out=A_M[:tiles])
+            torch.bmm(A_T[m].expand(tiles * m, m, n), A_M[:tiles].view(-1, n, K), out=Y[: tiles * m])
+            self._lay(Y[: tiles * m].view(count, cols, m, m, K), y[row * m :][: count * m])
+        return y[:H].permute(2, 0, 1)[None]
+
+    def _lay(self, tiles: Tensor, y: Tensor) -> None:
+        """Put (rows, columns, m, m, K) tiles side by side into y (rows·m, W, K), cut to its width, after the ReLU if any."""
+        m, whole, rest = self.m, y.shape[1] // self.m, y.shape[1] % self.m
+        low = -torch.inf if self.bias is None else 0.0
+        tiles, y = tiles.transpose(1, 2), y.unflatten(0, (-1, m))
+        torch.clamp_min(tiles[:, :, :whole], low, out=y[:, :, : whole * m].unflatten(2, (whole, m)))
+        if rest:
+            torch.clamp_min(tiles[:, :, whole, :rest], low, out=y[:, :, whole * m :])
+
+
+def _packed_product(x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
+    """A grouped 1×1 convolution with a packed kernel: (1, T, 1, groups·C), channels last, to (1, T, 1, groups·K)."""
+    x = x.permute(0, 3, 1, 2)
+    y = torch.ops.mkldnn._convolution_pointwise(x, weight, bias, [0, 0], [1, 1], [1, 1], groups, "none", [], "")
+    return y.permute(0, 2, 3, 1)
+
+
+@functools.cache
+def has_winograd() -> bool:
+    """Whether this build and processor offer the packed product, which is not a documented part of the library."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return False
+    x, weight = torch.rand(1, 16, 5, 7), torch.rand(16, 16, 3, 3)
+    try:
+        y = Winograd(weight, None, 4)(x)
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+    return torch.allclose(y, nnf.conv2d(x, weight, padding=1), rtol=1e-3)
+
+
+ROUTES = {
+    "direct": Direct,
+    "winograd4": functools.partial(Winograd, m=4),
+    "winograd6": functools.partial(Winograd, m=6),
+}
+_fastest: dict[tuple[int, ...], str] = {}
+_timing = threading.Lock()
+
+
+class _Routes:
+    """One frozen convolution, by the route that is fastest for its input's shape."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self.weight, self.bias = weight, bias
+        self.built: dict[str, Direct | Winograd] = {}
+
+    def __call__(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
+        return self._route(self._choose(x, gate))(x, gate)
+
+    def _route(self, name: str) -> Direct | Winograd:
+        if name not in self.built:
+            self.built[name] = ROUTES[name](self.weight, self.bias)
+        return self.built[name]
+
+    def _choose(self, x: Tensor, gate: Tensor | None) -> str:
+        """The fastest route for this class of shapes: channels in and out, and pixels to a power of two."""
+        K, C, H, W = *self.weight.shape[:2], *x.shape[2:]
+        shape = (K, C, (H * W).bit_length())
+        with _timing:
+            if shape not in _fastest:
+                _fastest[shape] = self._time(x, gate)
+        return _fastest[shape]
+
+    def _time(self, x: Tensor, gate: Tensor | None) -> str:
+        """Time the routes on a slab of the input, in turn, dropping the losers; the first round only warms up."""
+        K, C = self.weight.shape[:2]
+        if min(K, C) < 16:
+            return "direct"
+        slab = slice(0, 24)
+        x, gate = x[:, :, slab], gate if gate is None else gate[:, :, slab]
+        seconds = dict.fromkeys(name for name in ROUTES if name != "winograd6" or K * C <= WINOGRAD6_KERNELS)
+        for _ in range(3):
+            for name in seconds:
+                route = self._route(name)
+                start = time.perf_counter()
+                route(x, gate)
+                seconds[name] = time.perf_counter() - start
+        best = min(seconds, key=seconds.get)
+        self.built = {name: route for name, route in self.built.items() if name == best}
+        return best

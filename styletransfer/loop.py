@@ -1,0 +1,183 @@
+"""The optimisation as a generator: pictures in, a Frame for every evaluation of the loss out."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as nnf
+from PIL import Image
+from torch import Tensor
+
+from . import backbones, losses, pictures
+from .backbones import Backbone
+from .errors import PictureError
+from .lbfgs import LBFGS
+from .losses import Losses
+from .settings import Settings
+
+REFERENCE_SIZE = 512
+"""The long side at which α is the paper's: see Objective."""
+COARSEST_SIDE = 64
+"""No coarse stage has a shorter side: a face is a few positions of conv4_2 by then."""
+
+
+class Stage(NamedTuple):
+    """A part of the run that paints at one size."""
+
+    size: int
+    iterations: int
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One evaluation of the loss: where the run is, and the picture that was evaluated."""
+
+    iteration: int  # from 1 to settings.iterations
+    size: int  # long side at which this stage paints, in pixels
+    seconds: float  # since the run was started
+    remaining: float  # an estimate, in seconds
+    losses: Losses
+    settings: Settings
+    backbone: str
+    notes: tuple[str, ...]  # what the user should know of this run, a sentence each
+    _pixels: Tensor = field(repr=False)
+    _width_height: tuple[int, int] = field(repr=False)
+
+    @property
+    def iterations(self) -> int:
+        """Evaluations in all."""
+        return self.settings.iterations
+
+    @property
+    def weighted(self) -> Losses:
+        """The terms of the sum: α L_content, β L_style, γ L_tv, and L_total."""
+        s = self.settings
+        content, style, tv, total = self.losses
+        return Losses(s.content_weight * content, s.style_weight * style, s.tv_weight * tv, total)
+
+    @cached_property
+    def picture(self) -> Image.Image:
+        """The picture in 8-bit RGB, always at the size asked for, converted when first read."""
+        return pictures.to_image(self._pixels, self._width_height)
+
+
+def stages(settings: Settings, smallest: int) -> list[Stage]:
+    """The sizes of a run from coarse to fine, each twice the one before and none under `smallest`, with iterations.
+
+    A stage gets twice the iterations of the next finer one, at a quarter of the cost each.
+    """
+    sizes = [settings.size >> k for k in range(settings.stages)]
+    sizes = [size for size in sizes if size >= smallest or size == settings.size][: settings.iterations]
+    shares = [2**k / (2 ** len(sizes) - 1) for k in range(len(sizes))]
+    counts = [max(1, int(settings.iterations * share)) for share in shares]
+    counts[-1] += settings.iterations - sum(counts)
+    return [Stage(*stage) for stage in zip(reversed(sizes), reversed(counts), strict=True)]
+
+
+class Objective:
+    """L_total and its gradient at one size, with the targets of content and style computed once.
+
+    L_content is a sum over positions while L_style hardly depends on size, so that one α would weigh 16 times as
+    much at 1024 px as at 256 px. L_content is therefore multiplied by (512/size)²: it is the paper's at the paper's
+    512 px, and the balance is the same at every size and in every stage.
+    """
+
+    @torch.no_grad()
+    def __init__(self, backbone: Backbone, settings: Settings, photo: Tensor, painting: Tensor) -> None:
+        self.backbone, self.settings = backbone, settings
+        self.content_scale = (REFERENCE_SIZE / max(photo.shape[2:])) ** 2
+        self.P = backbone.activations(photo, settings.content_layers)
+        S = backbone.activations(painting, settings.style_layers)
+        self.A = {layer: losses.gram_matrix(S[layer]) / S[layer][0, 0].numel() for layer in settings.style_layers}
+
+    def __call__(self, x: Tensor) -> tuple[Losses, Tensor]:
+        """The losses at the picture `x` (1, 3, H, W), and the gradient of L_total, of the same shape."""
+        s = self.settings
+        x = x.detach().requires_grad_()
+        with torch.enable_grad():
+            F = self.backbone.activations(x, s.layers)
+            L = torch.stack([losses.content_loss(F[layer], P) for layer, P in self.P.items()])
+            content = self.content_scale * L.sum()
+            E = torch.stack([losses.style_loss(F[layer], A) for layer, A in self.A.items()])
+            style = E @ E.new_tensor(s.w)
+            tv = losses.tv_loss(x)
+            total = losses.total_loss(content, style, tv, s.content_weight, s.style_weight, s.tv_weight)
+        (gradient,) = torch.autograd.grad(total, x)
+        return Losses(*torch.stack([content, style, tv, total]).tolist()), gradient
+
+
+def stylize(
+    content: Image.Image,
+    style: Image.Image,
+    settings: Settings = Settings(),  # noqa: B008 - immutable
+    backbone: Backbone | None = None,
+) -> Iterator[Frame]:
+    """Paint the photo `content` in the manner of the painting `style`; yields a Frame for every evaluation.
+
+    Closing the generator ends the work at once and frees its memory. A `backbone` given here takes the place of the
+    one that `settings` names. Raises PictureError, SettingsError or WeightsError before the first Frame.
+    """
+    started = time.monotonic()
+    photo, painting = pictures.load(content), pictures.load(style)
+    backbone, second_choice = (backbone, "") if backbone else backbones.choose(settings.backbone)
+    backbone.check(settings.layers)
+    notes = tuple(note for note in (photo.note, painting.note, second_choice) if note)
+    plan = stages(settings, _smallest_size(photo.image, painting.image, settings))
+    work, done = sum(stage.iterations * stage.size**2 for stage in plan), 0
+    iteration, x = 0, None
+    for stage in plan:
+        P, S = (
+            pictures.to_tensor(image, pictures.fit(image, stage.size, square=settings.square)).to(backbone.device)
+            for image in (photo.image, painting.image)
+        )
+        x = _start(P, settings) if x is None else nnf.interpolate(x, P.shape[2:], mode="bicubic").clamp(0, 1)
+        objective, optimiser = Objective(backbone, settings, P, S), LBFGS()
+        for _ in range(stage.iterations):
+            evaluated, gradient = objective(x)
+            x_next = optimiser.step(x, evaluated.total, gradient)
+            if optimiser.accepted:
+                shown, shown_losses = x, evaluated
+            iteration, done, seconds = iteration + 1, done + stage.size**2, time.monotonic() - started
+            yield Frame(
+                iteration,
+                stage.size,
+                seconds,
+                seconds * (work - done) / done,
+                shown_losses,
+                settings,
+                backbone.name,
+                notes,
+                shown,
+                pictures.fit(photo.image, settings.size, square=settings.square),
+            )
+            x = x_next
+        x = shown
+
+
+def _start(P: Tensor, settings: Settings) -> Tensor:
+    """The picture to start from: the photo itself, or white noise from the seed."""
+    if settings.init == "content":
+        return P
+    noise = torch.rand(P.shape, generator=torch.Generator().manual_seed(settings.seed))
+    return noise.to(P.device)
+
+
+def _smallest_size(photo: Image.Image, painting: Image.Image, settings: Settings) -> int:
+    """The long side below which no stage may go; PictureError if the size asked for is below what the layers need."""
+    needed = backbones.smallest_side(settings.layers)
+    longest = 1.0
+    for what, image in (("photo", photo), ("painting", painting)):
+        width, height = pictures.fit(image, settings.size, square=settings.square)
+        if min(width, height) < needed:
+            raise PictureError(
+                f"At size {settings.size} the {what} would have {width}×{height} pixels, too narrow for the chosen "
+                f"layers, which need {needed}: crop it, or choose a larger size."
+            )
+        longest = max(longest, max(width, height) / min(width, height))
+    return math.ceil(max(needed, COARSEST_SIDE) * longest)

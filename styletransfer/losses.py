@@ -1,0 +1,50 @@
+"""The losses of Gatys, Ecker & Bethge (CVPR 2016), each in one place, with the paper's symbols.
+
+F and P are feature maps of shape (1, N, H, W): N channels, M = H·W positions.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Losses(NamedTuple):
+    """L_content, L_style and L_tv, not yet weighted, and L_total = α L_content + β L_style + γ L_tv."""
+
+    content: float
+    style: float
+    tv: float
+    total: float
+
+
+def content_loss(F: Tensor, P: Tensor) -> Tensor:
+    """L_content = ½ Σ (F − P)² (eq. 1)."""
+    return 0.5 * (F - P).square().sum()
+
+
+def gram_matrix(F: Tensor) -> Tensor:
+    """G = F Fᵀ (eq. 3), of shape (N, N), with F unrolled to N × M."""
+    F = F.flatten(2).squeeze(0)
+    return F @ F.T
+
+
+def style_loss(F: Tensor, A: Tensor) -> Tensor:
+    """E_l = 1/(4 N² M²) Σ (G − A)² (eq. 4), where `A` is the painting's Gram matrix *per position*, A_l / M_A.
+
+    The paper takes both pictures at one size. Ours differ in shape, and a Gram matrix grows with the number of
+    positions, so each is divided by its own: the paper's number where M_A = M.
+    """
+    N, M = F.shape[1], F.shape[2] * F.shape[3]
+    return (gram_matrix(F) / M - A).square().sum() / (4 * N**2)
+
+
+def tv_loss(I: Tensor) -> Tensor:  # noqa: E741 - the symbol of the formula
+    """L_tv = Σ ((I_{i,j+1} − I_{i,j})² + (I_{i+1,j} − I_{i,j})²), pixels in [0, 1]."""
+    return I.diff(dim=-1).square().sum() + I.diff(dim=-2).square().sum()
+
+
+def total_loss(content: Tensor, style: Tensor, tv: Tensor, α: float, β: float, γ: float) -> Tensor:
+    """L_total = α L_content + β L_style + γ L_tv (eq. 7, with total variation)."""
+    return α * content + β * style + γ * tv

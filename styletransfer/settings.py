@@ -1,0 +1,158 @@
+"""Every knob of the engine, once: default, range, step and help. Sliders, flags and docs are built from here."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+from typing import Any
+
+from .errors import SettingsError
+
+
+@dataclass(frozen=True)
+class Knob:
+    """How one setting may be turned: a range for numbers (`low`, `high`, `step`), or `choices`.
+
+    `log` marks weights whose useful values span decades: an interface turns their power of ten.
+    """
+
+    help: str
+    low: float | None = None
+    high: float | None = None
+    step: float | None = None
+    choices: tuple[str, ...] = ()
+    log: bool = False
+    symbol: str = ""
+
+    def position(self, value: float) -> float:
+        """Where a slider stands for `value`: at its power of ten for a `log` knob."""
+        return math.log10(value) if self.log else value
+
+    def value(self, position: float) -> float:
+        """The value for which a slider stands at `position`."""
+        return 10**position if self.log else position
+
+
+def _knob(default: Any, help: str, **limits: Any) -> Any:
+    return field(default=default, metadata={"knob": Knob(help, **limits)})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to optimise and for how long. Immutable; values out of range raise SettingsError in one sentence.
+
+    α, β, γ and w_l are those of L_total = α L_content + β Σ_l w_l E_l + γ L_tv (Gatys et al. 2016, eq. 7),
+    on a backbone rescaled to mean activation 1 (see backbones.py) and pixels in [0, 1].
+    """
+
+    size: int = _knob(512, "Long side of the painting, in pixels.", low=64, high=2048, step=16)
+    iterations: int = _knob(
+        150, "Evaluations of the loss in all, over every stage.", low=1, high=2000, step=1
+    )
+    # α and β were found by painting the example pairs at 512 px with β/α a half decade apart and looking:
+    # FIGURES
+    content_weight: float = _knob(
+        1.0, "Weight α of the photo's content.", low=0.0, high=100.0, step=0.1, symbol="α"
+    )
+    style_weight: float = _knob(
+        1e8, "Weight β of the painting's style.", low=1.0, high=1e10, step=0.1, log=True, symbol="β"
+    )
+    tv_weight: float = _knob(
+        0.0, "Weight γ of smoothness (total variation).", low=0.0, high=100.0, step=0.1, symbol="γ"
+    )
+    stages: int = _knob(
+        3, "Sizes to paint at, each twice the one before; 1 is the paper's.", low=1, high=6, step=1
+    )
+    init: str = _knob("content", "The picture to start from.", choices=("content", "noise"))
+    seed: int = _knob(0, "Seed of the noise to start from.", low=0, high=2**32 - 1, step=1)
+    square: bool = _knob(False, "Squash both pictures to a square instead of keeping their shape.")
+    backbone: str = _knob(
+        "auto",
+        "Network whose features are compared; auto takes vgg19 where its weights are on this machine.",
+        choices=("auto", "vgg19", "vgg16"),
+    )
+    content_layers: tuple[str, ...] = _knob(("conv4_2",), "Layers of the content loss.")
+    style_layers: tuple[str, ...] = _knob(
+        ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"), "Layers of the style loss."
+    )
+    style_layer_weights: tuple[float, ...] | None = _knob(
+        None, "Weight w_l of each style layer; equal shares when not given."
+    )
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            object.__setattr__(self, f.name, _checked(f.name, f.metadata["knob"], f.default, getattr(self, f.name)))
+        if len(self.w) != len(self.style_layers):
+            raise SettingsError(
+                f"style_layer_weights needs one weight for each of the {len(self.style_layers)} style layers, "
+                f"not {len(self.w)}."
+            )
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """All layers whose activations are needed."""
+        return (*self.content_layers, *self.style_layers)
+
+    @property
+    def w(self) -> tuple[float, ...]:
+        """w_l of each style layer: 1/5 each for the paper's five (section 2.2)."""
+        if self.style_layer_weights is not None:
+            return self.style_layer_weights
+        return (1 / len(self.style_layers),) * len(self.style_layers)
+
+
+def knobs() -> dict[str, Knob]:
+    """The knob of every setting, by name, in the order in which they are declared."""
+    return {f.name: f.metadata["knob"] for f in fields(Settings)}
+
+
+def _checked(name: str, knob: Knob, default: Any, value: Any) -> Any:
+    """`value` in the type of `default`, or SettingsError."""
+    if knob.choices:
+        if value not in knob.choices:
+            raise SettingsError(f"{name} must be one of {', '.join(knob.choices)}, not {value!r}.")
+        return value
+    if isinstance(default, bool):
+        if not isinstance(value, bool):
+            raise SettingsError(f"{name} must be true or false, not {value!r}.")
+        return value
+    if knob.low is not None and knob.high is not None:
+        kind = "a whole number" if isinstance(default, int) else "a number"
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, numbers.Real)
+            or not knob.low <= value <= knob.high
+            or (isinstance(default, int) and value != int(value))
+        ):
+            raise SettingsError(f"{name} must be {kind} from {knob.low:g} to {knob.high:g}, not {value!r}.")
+        return type(default)(value)
+    return _checked_layers(name, value) if name != "style_layer_weights" else _checked_weights(name, value)
+
+
+def _checked_layers(name: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)) or not all(isinstance(layer, str) for layer in value):
+        raise SettingsError(f"{name} must be a list of layer names such as conv4_2, not {value!r}.")
+    if not value or len(set(value)) != len(value):
+        raise SettingsError(f"{name} must name at least one layer, and each only once.")
+    return tuple(value)
+
+
+def _checked_weights(name: str, value: Any) -> tuple[float, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, (list, tuple)) or not all(isinstance(w, numbers.Real) and math.isfinite(w) and w >= 0 for w in value):
+        raise SettingsError(f"{name} must be numbers of at least 0, not {value!r}.")
+    return tuple(float(w) for w in value)
+
+
+# Classic is the configuration of the paper as students implement it: one size, both pictures squashed to 512×512,
+# 300 iterations of L-BFGS from the photo, no total variation.
+PRESETS: Mapping[str, Settings] = MappingProxyType(
+    {
+        "balanced": Settings(),
+        "classic": Settings(stages=1, iterations=300, square=True),
+    }
+)
