@@ -1,4 +1,4 @@
-"""The page: a photo turns into a painting while you watch. Blocks and events; all that is computed is styletransfer's."""
+"""The page: a photo turns into a painting while you watch. Blocks and events; styletransfer computes."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def chosen(preset: str, positions: tuple[float, ...]) -> Settings:
     """The preset's settings, with what the sliders say."""
     if preset not in PRESETS:
         raise StyleTransferError(f"There is no preset {preset!r}: choose one of {', '.join(PRESETS)}.")
-    turned = {name: knobs()[name].value(at) for name, at in zip(TURNED, positions, strict=True)}
+    turned: dict[str, Any] = {name: knobs()[name].value(at) for name, at in zip(TURNED, positions, strict=True)}
     return replace(PRESETS[preset], **turned)
 
 
@@ -114,6 +114,7 @@ def figure(curves: list[Losses], settings: Settings) -> go.Figure:
                 x=list(range(1, len(curves) + 1)),
                 y=[getattr(losses, term) or None for losses in curves],  # a logarithmic scale has no zero
                 name=labels[term],
+                mode="lines",
                 line={"color": colour, "width": 3 if term == "total" else 2},
             )
             for term, colour in CURVES.items()
@@ -122,7 +123,7 @@ def figure(curves: list[Losses], settings: Settings) -> go.Figure:
     plot.update_layout(
         height=300,
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
-        xaxis={"title": "iteration", "range": [0, settings.iterations], "automargin": True},
+        xaxis={"title": "Loss by iteration", "range": [0, settings.iterations], "automargin": True},
         yaxis={"type": "log", "exponentformat": "power", "dtick": 1, "automargin": True},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         font={"color": "#808080"},
@@ -152,7 +153,7 @@ def slider(name: str) -> gr.Slider:
 def picture(label: str) -> gr.Image:
     """An input that hands over the file as it came: reading it, and refusing it, is the engine's."""
     image = gr.Image(label=label, sources=["upload", "clipboard"], height=240, elem_id=label.lower())
-    image.preprocess = lambda payload: payload and payload.path
+    image.preprocess = lambda payload: payload and payload.path  # type: ignore
     return image
 
 
@@ -161,7 +162,13 @@ def examples() -> list[list[str]]:
     rows = []
     for result in sorted((EXAMPLES / "results").glob("*--*.jpg")):
         photo, painting = result.stem.split("--")
-        rows.append([str(EXAMPLES / "content" / f"{photo}.jpg"), str(EXAMPLES / "style" / f"{painting}.webp"), str(result)])
+        rows.append(
+            [
+                str(EXAMPLES / "content" / f"{photo}.jpg"),
+                str(EXAMPLES / "style" / f"{painting}.webp"),
+                str(result),
+            ]
+        )
     return rows
 
 
@@ -191,8 +198,14 @@ def build(download: backbones.Vgg19Download | None = None) -> gr.Blocks:
                 )
                 told = gr.Markdown("Nothing painted yet.", elem_id="status")
                 file = gr.DownloadButton("Download PNG", elem_id="download")
-                plot = gr.Plot(label="Loss by iteration", elem_id="curves")
-        gr.Examples(examples(), [photo, painting, view], label="Examples: photo, painting, what they give", cache_examples=False)
+                plot = gr.Plot(label="Loss by iteration", show_label=False, elem_id="curves")
+        gr.Examples(
+            examples(),
+            [photo, painting, view],
+            label="Examples: photo, painting, what they give",
+            cache_examples=False,
+            elem_id="examples",
+        )
         gr.Markdown(lambda: download.status if download else "", every=2.0 if download else None, elem_id="backbone")
 
         started = start.click(begin, job, [start, stop], queue=False, api_visibility="private")
@@ -225,8 +238,14 @@ def turn_to(preset: str) -> list[float]:
     return [knobs()[name].position(getattr(PRESETS[preset], name)) for name in TURNED]
 
 
+def launch(page: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
+    """Serve the page; `options` are those of Gradio's launch."""
+    theme = gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    return page.queue(max_size=8).launch(max_file_size="20mb", theme=theme, **options)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Open the page in a browser.")
+    parser = argparse.ArgumentParser(description="Open the page on which a photo becomes a painting.")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
     parser.add_argument("--port", type=int, help="port to listen on (default: the first free one from 7860)")
     parser.add_argument("--share", action="store_true", help="also print a public link")
@@ -235,13 +254,7 @@ def main() -> None:
     if weights.cached_vgg19() is None:
         download = backbones.Vgg19Download()
         download.start()
-    build(download).queue(max_size=8).launch(
-        server_name=options.host,
-        server_port=options.port,
-        share=options.share,
-        max_file_size="20mb",
-        theme=gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
-    )
+    launch(build(download), server_name=options.host, server_port=options.port, share=options.share)
 
 
 if __name__ == "__main__":

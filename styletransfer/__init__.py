@@ -1,10 +1,10 @@
 """Neural style transfer after Gatys, Ecker & Bethge (CVPR 2016), as a generator of pictures and losses.
 
-    from styletransfer import Settings, stylize
+from styletransfer import Settings, stylize
 
-    for frame in stylize(photo, painting, Settings(size=512)):
-        print(frame.iteration, frame.losses.total)
-    frame.picture.save("painting.png")
+for frame in stylize(photo, painting, Settings(size=512)):
+    print(frame.iteration, frame.losses.total)
+frame.picture.save("painting.png")
 """
 
 from .errors import PictureError, SettingsError, StyleTransferError, WeightsError

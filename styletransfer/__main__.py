@@ -32,7 +32,7 @@ _bar = partial(tqdm, delay=0.001, dynamic_ncols=True)
 
 
 class Interrupted(BaseException):
-    """Ctrl-C or a request to terminate. Like KeyboardInterrupt no Exception, which a library might swallow."""
+    """Ctrl-C or a request to terminate. Not an Exception, which a library might swallow."""
 
     def __init__(self, number: int) -> None:
         self.exit_code = 128 + number
@@ -67,8 +67,8 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("content", metavar="CONTENT", help="Photo to paint.")
-    add("style", metavar="STYLE", help="Painting to paint it like.")
+    add("content", metavar="CONTENT", type=Path, help="Photo to paint.")
+    add("style", metavar="STYLE", type=Path, help="Painting to paint it like.")
     add("-o", "--output", metavar="OUT.png", type=Path, required=True, help="Where to save the result.")
     add("--preset", choices=PRESETS, default="balanced", help="What the other flags change. [%(default)s]")
     for setting in fields(Settings):
@@ -80,12 +80,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _flag(knob: Knob, default: Any) -> dict[str, Any]:
-    """What argparse should know of a setting. A flag that is not given is None, and the preset's value stays."""
+    """What argparse should know of a setting. A flag not given is None, and the preset's value stays."""
     if isinstance(default, bool):
         return {"action": argparse.BooleanOptionalAction, "help": knob.help}
     if knob.choices:
         return {"choices": knob.choices, "help": f"{knob.help} [{default}]"}
-    if knob.low is not None:
+    if isinstance(default, (int, float)):
         limits = f"{knob.low:.10g} to {knob.high:.10g}; {default:.10g}"
         return {"type": type(default), "metavar": knob.symbol or "N", "help": f"{knob.help} [{limits}]"}
     if default is None:
@@ -149,10 +149,10 @@ def _run(args: argparse.Namespace, settings: Settings) -> int:
     return exit_code
 
 
-def _load(path: str) -> Image.Image:
+def _load(path: Path) -> Image.Image:
     image, note = pictures.load(path)
     if note:
-        _say(f"{Path(path).name}: {note}")
+        _say(f"{path.name}: {note}")
     return image
 
 
@@ -168,7 +168,7 @@ def _check_places(args: argparse.Namespace) -> None:
         pass
 
 
-def _is_same(a: Path | str, b: Path | str) -> bool:
+def _is_same(a: Path, b: Path) -> bool:
     there = os.path.exists(a) and os.path.exists(b)
     return os.path.samefile(a, b) if there else os.path.realpath(a) == os.path.realpath(b)
 
@@ -197,7 +197,7 @@ def _say_notes(frame: Frame) -> None:
 
 @contextmanager
 def _progress(iterations: int, quiet: bool) -> Iterator[Callable[[Frame], None]]:
-    """A function that shows a frame on the bar. What is left is the frame's to say: later stages are slower."""
+    """A function that shows a frame on the bar, and its time left: a bar's own knows nothing of stages."""
     layout = "{n_fmt}/{total_fmt} {bar}{postfix}"
     with _bar(total=iterations, bar_format=layout, disable=quiet) as bar:
 
@@ -210,9 +210,9 @@ def _progress(iterations: int, quiet: bool) -> Iterator[Callable[[Frame], None]]
 
 
 @contextmanager
-def _log(path: Path | str) -> Iterator[Callable[[Frame], None]]:
+def _log(path: Path) -> Iterator[Callable[[Frame], None]]:
     """A function that writes a frame's row, at once, so that an interrupted run has its rows."""
-    with _can_write(path), open(path, "w", newline="") as file:
+    with _can_write(path), path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
 
         def write(row: Sequence[object]) -> None:
@@ -233,19 +233,20 @@ def _save(picture: Image.Image, path: Path) -> None:
 def _saved_beside(path: Path, picture: Image.Image) -> Iterator[Path]:
     """`picture` in the folder and the format of `path`, under a passing name. Raises SettingsError."""
     part = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        with _can_write(path):
+    with _can_write(path):
+        try:
             picture.save(part, quality=95)
             yield part
-    except (KeyError, ValueError) as error:  # what PIL raises for a suffix it does not know, or only reads
-        raise SettingsError(f"{path} does not end like a picture: use .png, .jpg, .webp or .tiff.") from error
-    finally:
-        with suppress(OSError):
-            part.unlink()
+        except (KeyError, ValueError) as error:  # what PIL raises for a suffix it does not know, or only reads
+            raise SettingsError(f"{path} is not named like a picture: use .png, .jpg or .webp.") from error
+        finally:
+            with suppress(OSError):
+                part.unlink()
 
 
 @contextmanager
-def _can_write(path: Path | str) -> Iterator[None]:
+def _can_write(path: Path) -> Iterator[None]:
+    """What the system refuses, said as a SettingsError about `path`."""
     try:
         yield
     except OSError as error:

@@ -13,6 +13,7 @@ import torch.nn.functional as nnf
 from torch import Tensor
 
 from . import pictures, weights
+from .convolution import Conv3x3
 from .errors import SettingsError, WeightsError
 
 CALIBRATION = Path(__file__).with_name("calibration.webp")
@@ -33,7 +34,9 @@ class Backbone:
         self.std = torch.tensor(vgg.std, device=self.device).view(1, 3, 1, 1)
         tensors = {key: tensor.to(self.device) for key, tensor in vgg.tensors.items()}
         self.layers = tuple(key.removesuffix(".weight") for key in tensors if key.endswith(".weight"))
-        self.convolutions = {layer: (tensors[f"{layer}.weight"], tensors[f"{layer}.bias"]) for layer in self.layers}
+        self.convolutions = {
+            layer: Conv3x3(tensors[f"{layer}.weight"], tensors[f"{layer}.bias"]) for layer in self.layers
+        }
         self._rescale()
 
     def check(self, layers: Iterable[str]) -> None:
@@ -52,8 +55,7 @@ class Backbone:
         for layer in self.layers:
             if layer.endswith("_1") and layer != "conv1_1":
                 x = nnf.max_pool2d(x, 2)
-            kernel, bias = self.convolutions[layer]
-            x = nnf.relu(nnf.conv2d(x, kernel, bias, padding=1))
+            x = self.convolutions[layer](x)
             if layer in wanted:
                 taps[layer] = x
                 if len(taps) == len(wanted):
@@ -72,15 +74,14 @@ class Backbone:
         means = self.activations(pictures.to_tensor(sheet, sheet.size).to(self.device), self.layers)
         before = 1.0
         for layer, activation in means.items():
-            kernel, bias = self.convolutions[layer]
-            mean = activation.mean().item()
-            self.convolutions[layer] = kernel * (before / mean), bias / mean
+            old, mean = self.convolutions[layer], activation.mean().item()
+            self.convolutions[layer] = Conv3x3(old.weight * (before / mean), old.bias / mean)
             before = mean
 
 
 def smallest_side(layers: Iterable[str]) -> int:
     """The shortest side, in pixels, that leaves the deepest of `layers` one position: 2×2 pooling between blocks."""
-    return 2 ** (max(int(layer[4]) for layer in layers) - 1)
+    return 1 << (max(int(layer[4]) for layer in layers) - 1)
 
 
 @cache

@@ -53,8 +53,8 @@ A_T = {
     ]),
 }  # fmt: skip
 
-TILES = 128  # per chunk: enough for an efficient product, few enough to stay in the cache
-WINOGRAD6_KERNELS = 256 * 256  # a kernel grows from 9 to 64 numbers: beyond this many, memory is worth more than time
+LARGE = 256 * 256  # C·K beyond which memory counts: F(6×6) turns the 9 numbers of a kernel into 64
+ROUNDS, SLAB = 5, 24  # a route is timed this often, on this many rows
 
 
 class Conv3x3:
@@ -91,7 +91,10 @@ class _Conv3x3(torch.autograd.Function):
 
 
 class Direct:
-    """One convolution by the library's own kernel. With a bias, that and a ReLU follow; with a gate, x counts only where gate > 0."""
+    """One convolution by the library's own kernel: with a bias, that and a ReLU follow.
+
+    With a gate of x's shape, x counts only where gate > 0: the backward pass of the ReLU.
+    """
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self.weight, self.bias = weight.contiguous(memory_format=torch.channels_last), bias
@@ -112,12 +115,11 @@ class Winograd:
 
     def __init__(self, weight: Tensor, bias: Tensor | None, m: int) -> None:
         self.m, self.n = m, m + 2
+        self.weight = weight
         self.K, self.C = weight.shape[:2]
-        U = torch.kron(G[m], G[m]) @ weight.permute(2, 3, 0, 1).reshape(9, -1)
-        groups = self.n**2
-        self.U = torch._C._nn.mkldnn_reorder_conv2d_weight(
-            U.view(-1, self.C, 1, 1).to_mkldnn(), (0, 0), (1, 1), (1, 1), groups, (1, groups * self.C, TILES, 1)
-        )
+        self.packed: dict[bool, Tensor] = {}
+        # Enough tiles for an efficient product, few enough to stay in the cache.
+        self.tiles = 48 if self.C * self.K > LARGE else 128
         self.bias = None
         if bias is not None:
             # Column 1 of Aᵀ is all ones, so what is added to point (1, 1) reaches every output of the tile.
@@ -129,7 +131,9 @@ class Winograd:
         m, n, C, K = self.m, self.n, self.C, self.K
         H, W = x.shape[2:]
         rows, cols = -(-H // m), -(-W // m)
-        step = min(rows, max(1, round(TILES / cols)))
+        step = min(rows, max(1, round(self.tiles / cols)))
+        T = step * cols
+        U = self._pack(T)
         x = x[0].permute(1, 2, 0)
         gate = gate if gate is None else gate[0].permute(1, 2, 0)
         y = x.new_empty(rows * m, W, K)
@@ -137,14 +141,13 @@ class Winograd:
         d = x.new_zeros(step * m + n, (cols + 1) * m, C)
         B_d = x.new_empty(step * m + 2, cols + 1, n, C)
         V = x.new_empty(step, cols, n, n * C)
-        A_M = x.new_empty(step * cols, m, n * K)
-        Y = x.new_empty(step * cols * m, m, K)
+        A_M = x.new_empty(T, m, n * K)
+        Y = x.new_empty(T * m, m, K)
         windows = d.as_strided((B_d.shape[0] * B_d.shape[1], n, C), (m * C, C, 1))
         for row in range(0, rows, step):
-            count = min(step, rows - row)
-            tiles = count * cols
+            row = min(row, rows - step)  # the last chunk overlaps the one before: every product has the same shape
             top = m * row - 1
-            low, high = max(top, 0), min(top + m * count + 2, H)
+            low, high = max(top, 0), min(top + m * step + 2, H)
             d[: low - top] = 0
             d[high - top :] = 0
             inside = d[low - top : high - top, 1 : W + 1]
@@ -153,17 +156,27 @@ class Winograd:
             else:
                 torch.ops.aten.threshold_backward.grad_input(x[low:high], gate[low:high], 0, grad_input=inside)
             torch.bmm(B_T[m].expand(len(windows), n, n), windows, out=B_d.view(-1, n, C))
-            for r in range(count):
-                patches = B_d[r * m :].as_strided((cols, n, n * C), (n * C, (cols + 1) * n * C, 1), B_d[: r * m].numel())
+            for r in range(step):
+                patches = B_d.as_strided((cols, n, n * C), (n * C, (cols + 1) * n * C, 1), r * m * (cols + 1) * n * C)
                 torch.bmm(B_T[m].expand(cols, n, n), patches, out=V[r])
-            M = _packed_product(V[:count].view(1, tiles, 1, -1), self.U, self.bias, groups=n * n)
-            torch.bmm(A_T[m].expand(tiles, m, n), M.view(tiles, n, -1), out=A_M[:tiles])
-            torch.bmm(A_T[m].expand(tiles * m, m, n), A_M[:tiles].view(-1, n, K), out=Y[: tiles * m])
-            self._lay(Y[: tiles * m].view(count, cols, m, m, K), y[row * m :][: count * m])
-        return y[:H].permute(2, 0, 1)[None]
+            M = _packed_product(V.view(1, T, 1, -1), U, self.bias, groups=n * n)
+            torch.bmm(A_T[m].expand(T, m, n), M.view(T, n, -1), out=A_M)
+            torch.bmm(A_T[m].expand(T * m, m, n), A_M.view(-1, n, K), out=Y)
+            self._lay(Y.view(step, cols, m, m, K), y[row * m :][: step * m])
+        return y[None, :H].permute(0, 3, 1, 2)
+
+    def _pack(self, T: int) -> Tensor:
+        """G g Gᵀ as the product over T tiles reads it. Its memory layout is another one from 64 tiles on: both are kept."""
+        if (few := T < 64) not in self.packed:
+            groups = self.n**2
+            U = torch.kron(G[self.m], G[self.m]) @ self.weight.permute(2, 3, 0, 1).reshape(9, -1)
+            self.packed[few] = torch._C._nn.mkldnn_reorder_conv2d_weight(
+                U.view(-1, self.C, 1, 1).to_mkldnn(), (0, 0), (1, 1), (1, 1), groups, (1, groups * self.C, T, 1)
+            )
+        return self.packed[few]
 
     def _lay(self, tiles: Tensor, y: Tensor) -> None:
-        """Put (rows, columns, m, m, K) tiles side by side into y (rows·m, W, K), cut to its width, after the ReLU if any."""
+        """Lay (rows, columns, m, m, K) tiles side by side into y (rows·m, W, K), cut to its width; ReLU if any."""
         m, whole, rest = self.m, y.shape[1] // self.m, y.shape[1] % self.m
         low = -torch.inf if self.bias is None else 0.0
         tiles, y = tiles.transpose(1, 2), y.unflatten(0, (-1, m))
@@ -217,28 +230,27 @@ class _Routes:
         return self.built[name]
 
     def _choose(self, x: Tensor, gate: Tensor | None) -> str:
-        """The fastest route for this class of shapes: channels in and out, and pixels to a power of two."""
-        K, C, H, W = *self.weight.shape[:2], *x.shape[2:]
-        shape = (K, C, (H * W).bit_length())
+        """The fastest route for this class of shapes: the two channel counts, and pixels to a power of two."""
+        (K, C), (H, W) = self.weight.shape[:2], x.shape[2:]
+        if min(K, C) < 16:
+            return "direct"
+        shape = (min(K, C), max(K, C), (H * W).bit_length())
         with _timing:
             if shape not in _fastest:
                 _fastest[shape] = self._time(x, gate)
         return _fastest[shape]
 
     def _time(self, x: Tensor, gate: Tensor | None) -> str:
-        """Time the routes on a slab of the input, in turn, dropping the losers; the first round only warms up."""
-        K, C = self.weight.shape[:2]
-        if min(K, C) < 16:
-            return "direct"
-        slab = slice(0, 24)
-        x, gate = x[:, :, slab], gate if gate is None else gate[:, :, slab]
-        seconds = dict.fromkeys(name for name in ROUTES if name != "winograd6" or K * C <= WINOGRAD6_KERNELS)
-        for _ in range(3):
-            for name in seconds:
-                route = self._route(name)
+        """Time the routes on a slab of the input, in turn: the best of several rounds, since others use the machine too."""
+        x, gate = x[:, :, :SLAB], gate if gate is None else gate[:, :, :SLAB]
+        large = self.weight.shape[0] * self.weight.shape[1] > LARGE
+        routes = {name: self._route(name) for name in ROUTES if not (large and name == "winograd6")}
+        seconds = dict.fromkeys(routes, float("inf"))
+        for _ in range(ROUNDS):
+            for name, route in routes.items():
                 start = time.perf_counter()
                 route(x, gate)
-                seconds[name] = time.perf_counter() - start
-        best = min(seconds, key=seconds.get)
-        self.built = {name: route for name, route in self.built.items() if name == best}
+                seconds[name] = min(seconds[name], time.perf_counter() - start)
+        best = min(seconds, key=seconds.__getitem__)
+        self.built = {best: routes[best]}
         return best

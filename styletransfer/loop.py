@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -113,11 +113,11 @@ class Objective:
 
 
 def stylize(
-    content: Image.Image,
-    style: Image.Image,
+    content: pictures.Source,
+    style: pictures.Source,
     settings: Settings = Settings(),  # noqa: B008 - immutable
     backbone: Backbone | None = None,
-) -> Iterator[Frame]:
+) -> Generator[Frame, None, None]:
     """Paint the photo `content` in the manner of the painting `style`; yields a Frame for every evaluation.
 
     Closing the generator ends the work at once and frees its memory. A `backbone` given here takes the place of the

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -26,6 +26,9 @@ FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "TIFF", "GIF", "BMP", "JPEG200
 register_heif_opener()
 
 
+Source: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Image.Image"
+
+
 class Picture(NamedTuple):
     """What the door lets in."""
 
@@ -33,7 +36,7 @@ class Picture(NamedTuple):
     note: str  # empty, or one sentence for the user
 
 
-def load(source: str | os.PathLike[str] | bytes | BinaryIO | Image.Image) -> Picture:
+def load(source: Source) -> Picture:
     """Let in a picture: a path, a file's bytes, an open binary file (read from its start) or a PIL image.
 
     An animation gives its first frame. Transparency is laid over white. A caller's PIL image is not changed.
@@ -90,11 +93,12 @@ def _opened(source: Any, name: str) -> Iterator[Image.Image]:
     if isinstance(source, Image.Image):
         yield source
     elif isinstance(source, (str, os.PathLike)):
-        if os.path.isdir(source):
+        path = Path(os.fsdecode(source))
+        if path.is_dir():
             raise PictureError(f"{name} is a folder; choose a picture file.")
-        if not os.path.isfile(source):  # or it is a named pipe, which may never answer
+        if not path.is_file():  # or it is a named pipe, which may never answer
             raise PictureError(f"{name} was not found; check where the picture is.")
-        with open(source, "rb") as file:
+        with path.open("rb") as file:
             yield _identify(file, name)
     elif isinstance(source, bytes):
         yield _identify(io.BytesIO(source), name)

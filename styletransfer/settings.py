@@ -20,9 +20,9 @@ class Knob:
     """
 
     help: str
-    low: float | None = None
-    high: float | None = None
-    step: float | None = None
+    low: float = math.nan
+    high: float = math.nan
+    step: float = math.nan
     choices: tuple[str, ...] = ()
     log: bool = False
     symbol: str = ""
@@ -49,23 +49,17 @@ class Settings:
     """
 
     size: int = _knob(512, "Long side of the painting, in pixels.", low=64, high=2048, step=16)
-    iterations: int = _knob(
-        150, "Evaluations of the loss in all, over every stage.", low=1, high=2000, step=1
-    )
+    iterations: int = _knob(150, "Evaluations of the loss in all, over every stage.", low=1, high=2000, step=1)
     # α and β were found by painting the example pairs at 512 px with β/α a half decade apart and looking:
     # FIGURES
-    content_weight: float = _knob(
-        1.0, "Weight α of the photo's content.", low=0.0, high=100.0, step=0.1, symbol="α"
-    )
+    content_weight: float = _knob(1.0, "Weight α of the photo's content.", low=0.0, high=100.0, step=0.1, symbol="α")
     style_weight: float = _knob(
         1e8, "Weight β of the painting's style.", low=1.0, high=1e10, step=0.1, log=True, symbol="β"
     )
     tv_weight: float = _knob(
         0.0, "Weight γ of smoothness (total variation).", low=0.0, high=100.0, step=0.1, symbol="γ"
     )
-    stages: int = _knob(
-        3, "Sizes to paint at, each twice the one before; 1 is the paper's.", low=1, high=6, step=1
-    )
+    stages: int = _knob(3, "Sizes to paint at, each twice the one before; 1 is the paper's.", low=1, high=6, step=1)
     init: str = _knob("content", "The picture to start from.", choices=("content", "noise"))
     seed: int = _knob(0, "Seed of the noise to start from.", low=0, high=2**32 - 1, step=1)
     square: bool = _knob(False, "Squash both pictures to a square instead of keeping their shape.")
@@ -119,16 +113,12 @@ def _checked(name: str, knob: Knob, default: Any, value: Any) -> Any:
         if not isinstance(value, bool):
             raise SettingsError(f"{name} must be true or false, not {value!r}.")
         return value
-    if knob.low is not None and knob.high is not None:
+    if isinstance(default, (int, float)):
         kind = "a whole number" if isinstance(default, int) else "a number"
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, numbers.Real)
-            or not knob.low <= value <= knob.high
-            or (isinstance(default, int) and value != int(value))
-        ):
-            raise SettingsError(f"{name} must be {kind} from {knob.low:g} to {knob.high:g}, not {value!r}.")
-        return type(default)(value)
+        number = float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else math.nan
+        if not knob.low <= number <= knob.high or (isinstance(default, int) and number % 1):
+            raise SettingsError(f"{name} must be {kind} from {knob.low:.10g} to {knob.high:.10g}, not {value!r}.")
+        return type(default)(number)
     return _checked_layers(name, value) if name != "style_layer_weights" else _checked_weights(name, value)
 
 
@@ -143,7 +133,9 @@ def _checked_layers(name: str, value: Any) -> tuple[str, ...]:
 def _checked_weights(name: str, value: Any) -> tuple[float, ...] | None:
     if value is None:
         return None
-    if not isinstance(value, (list, tuple)) or not all(isinstance(w, numbers.Real) and math.isfinite(w) and w >= 0 for w in value):
+    if not isinstance(value, (list, tuple)) or not all(
+        isinstance(w, (int, float)) and 0 <= w < math.inf for w in value
+    ):
         raise SettingsError(f"{name} must be numbers of at least 0, not {value!r}.")
     return tuple(float(w) for w in value)
 

@@ -1,0 +1,231 @@
+"""A backbone is the published network up to a factor per layer; the right one is chosen, or the reason said."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from styletransfer import Settings, SettingsError, WeightsError, backbones, pictures, stylize, weights
+from styletransfer.backbones import Backbone
+from styletransfer.loop import Objective
+
+LAYERS = (
+    "conv1_1", "conv1_2",
+    "conv2_1", "conv2_2",
+    "conv3_1", "conv3_2", "conv3_3",
+    "conv4_1", "conv4_2", "conv4_3",
+    "conv5_1",
+)  # fmt: skip
+
+
+@pytest.fixture
+def pixels(photo: Image.Image) -> Tensor:
+    """Odd sides, so that pooling meets a remainder in every block."""
+    return pictures.to_tensor(photo, (63, 45))
+
+
+def one_sentence(error: pytest.ExceptionInfo[BaseException]) -> str:
+    message = str(error.value)
+    assert message[-1] in ".?"
+    assert "\n" not in message
+    assert ". " not in message
+    return message
+
+
+def test_the_bundled_vgg16_has_the_papers_layers_by_name(vgg16):
+    assert vgg16.name == "vgg16"
+    assert vgg16.layers == LAYERS
+
+
+def test_activations_are_those_of_torchvisions_network_up_to_one_factor_per_layer(vgg16, reference, pixels):
+    found, raw = vgg16.activations(pixels, LAYERS), reference.raw(pixels.double())
+    for layer in LAYERS:
+        assert found[layer].shape == raw[layer].shape
+        factor = found[layer].mean().item() / raw[layer].mean().item()
+        assert factor > 0
+        distance = (found[layer] - factor * raw[layer]).abs().max().item()
+        assert distance < 1e-4 * found[layer].max().item(), layer
+
+
+def test_activations_are_taken_after_the_relu(vgg16, pixels):
+    for layer, activation in vgg16.activations(pixels, LAYERS).items():
+        assert activation.min().item() == 0, layer
+        assert activation.max().item() > 0, layer
+
+
+def test_mean_activation_on_the_calibration_sheet_is_one_in_every_layer(vgg16):
+    sheet = np.asarray(Image.open(backbones.CALIBRATION).convert("RGB"), dtype=np.float32) / 255
+    for layer, activation in vgg16.activations(torch.tensor(sheet).permute(2, 0, 1)[None], LAYERS).items():
+        assert activation.mean().item() == pytest.approx(1, rel=1e-3), layer
+
+
+def test_only_the_layers_asked_for_are_returned_and_no_deeper_one_is_computed(vgg16, pixels):
+    assert set(vgg16.activations(pixels, ("conv4_2", "conv1_1"))) == {"conv4_2", "conv1_1"}
+    one_pixel = torch.zeros(1, 3, 1, 1)  # more than conv1_2 would not be possible
+    assert vgg16.activations(one_pixel, ("conv1_2",))["conv1_2"].shape == (1, 64, 1, 1)
+
+
+def test_the_smallest_side_of_a_layer_is_the_least_that_leaves_it_a_position(vgg16):
+    for layer, activation in vgg16.activations(torch.zeros(1, 3, 16, 16), LAYERS).items():
+        side = backbones.smallest_side(("conv1_1", layer))
+        assert activation.shape[2:] == (16 // side, 16 // side), layer
+
+
+def test_the_colours_are_not_swapped(vgg16, reference):
+    red = torch.zeros(1, 3, 32, 32)
+    red[:, 0] = 1
+    expected = reference.activations(red.double())["conv2_2"]
+    found, swapped = (vgg16.activations(x, ("conv2_2",))["conv2_2"] for x in (red, red.flip(1)))
+    assert (found - expected).norm() < 1e-3 * expected.norm()
+    assert (swapped - expected).norm() > 0.1 * expected.norm()
+
+
+@pytest.fixture(scope="module")
+def rescaled() -> Backbone:
+    """VGG-16 as others might publish it: each layer at a scale of its own, pixels divided by other deviations."""
+    original = weights.bundled_vgg16()
+    std = (0.229, 0.224, 0.225)
+    factors = dict(zip(LAYERS, 10 ** np.random.default_rng(0).uniform(-2, 1, len(LAYERS)), strict=True))
+    tensors, before = {}, torch.tensor(std).view(3, 1, 1) / torch.tensor(original.std).view(3, 1, 1)
+    for layer, factor in factors.items():
+        tensors[f"{layer}.weight"] = original.tensors[f"{layer}.weight"] * before * factor
+        tensors[f"{layer}.bias"] = original.tensors[f"{layer}.bias"] * factor
+        before = 1 / factor
+    return Backbone(weights.Weights("rescaled", tensors, original.mean, std, "made in a test"))
+
+
+@pytest.mark.parametrize("α, β", [(1.0, 1.0), (1.0, 1e8)])
+def test_the_same_sliders_mean_the_same_losses_on_a_rescaled_copy(α, β, vgg16, rescaled, photo, painting):
+    P, S = pictures.to_tensor(photo, (48, 32)), pictures.to_tensor(painting, (40, 48))
+    x = 0.6 * P + 0.4 * torch.rand(P.shape, generator=torch.Generator().manual_seed(0))
+    settings = Settings(content_weight=α, style_weight=β)
+    a, g = Objective(vgg16, settings, P, S)(x)
+    b, h = Objective(rescaled, settings, P, S)(x)
+    assert b == pytest.approx(a, rel=1e-3)
+    assert (g - h).norm() < 1e-3 * g.norm()
+
+
+def test_the_same_sliders_give_the_same_picture_on_a_rescaled_copy(vgg16, rescaled, photo, painting):
+    settings = Settings(size=64, iterations=4, stages=1)
+    runs = [list(stylize(photo, painting, settings, backbone=backbone)) for backbone in (vgg16, rescaled)]
+    start, a, b = (np.asarray(frame.picture, dtype=int) for frame in (runs[0][0], runs[0][-1], runs[1][-1]))
+    moved = np.abs(a - start).mean()
+    assert moved > 3
+    assert np.abs(a - b).mean() < 0.05 * moved
+
+
+@pytest.mark.parametrize(
+    "wrong, near",
+    [
+        ("conv4_22", "conv4_2"),
+        ("conv42", "conv4_2"),
+        ("conv4-2", "conv4_2"),
+        ("Conv4_2", "conv4_2"),
+        ("conv4_2 ", "conv4_2"),
+        ("block4_conv2", "conv4_2"),
+        pytest.param(
+            "relu4_2",
+            "conv4_2",
+            marks=pytest.mark.xfail(strict=True, reason="BUG: many call conv4_2 after its ReLU relu4_2"),
+        ),
+        ("conv5_4", "conv5_1"),
+        ("conv6_1", "conv5_1"),
+    ],
+)
+def test_an_unknown_layer_is_refused_with_the_nearest_name(wrong: str, near: str, vgg16):
+    with pytest.raises(SettingsError) as error:
+        vgg16.check(("conv1_1", wrong))
+    assert repr(wrong) in one_sentence(error)
+    assert f"did you mean {near}?" in str(error.value)
+
+
+@pytest.mark.parametrize("wrong", ["", "pool", "conv4_2\nconv5_1" * 20])
+def test_a_layer_name_like_no_other_is_refused_with_all_there_are(wrong: str, vgg16):
+    with pytest.raises(SettingsError) as error:
+        vgg16.check((wrong,))
+    message = one_sentence(error)
+    assert all(layer in message for layer in LAYERS)
+
+
+@pytest.mark.parametrize("name", ["content_layers", "style_layers"])
+def test_painting_with_a_layer_vgg16_lacks_is_refused_before_the_first_frame(name, vgg16, photo, painting):
+    with pytest.raises(SettingsError) as error:
+        next(stylize(photo, painting, Settings(**{name: ["conv5_4"]}), backbone=vgg16))
+    assert "conv5_4" in one_sentence(error)
+
+
+@pytest.fixture
+def no_vgg19(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "cached_vgg19", lambda: None)
+
+
+@pytest.fixture
+def broken_vgg19(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "vgg19.pth"
+    file.write_bytes(b"no weights")
+    monkeypatch.setattr(weights, "cached_vgg19", lambda: file)
+
+
+@pytest.fixture
+def some_vgg19(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file whose weights are those of the bundled net, under the other name."""
+    monkeypatch.setattr(weights, "cached_vgg19", lambda: tmp_path / "vgg19.pth")
+    monkeypatch.setattr(weights, "read_vgg19", lambda file: weights.bundled_vgg16()._replace(name="vgg19"))
+
+
+@pytest.mark.parametrize("vgg19", ["no_vgg19", "broken_vgg19"])
+def test_auto_paints_with_vgg16_and_says_so_where_vgg19_cannot_be_had(vgg19, vgg16, request):
+    request.getfixturevalue(vgg19)
+    backbone, note = backbones.choose("auto")
+    assert backbone is vgg16
+    assert "VGG-16" in note
+    assert note.endswith(".")
+    assert ". " not in note
+
+
+@pytest.mark.parametrize("vgg19", ["no_vgg19", "broken_vgg19"])
+def test_vgg19_asked_for_by_name_is_an_error_where_it_cannot_be_had(vgg19, request):
+    request.getfixturevalue(vgg19)
+    with pytest.raises(WeightsError) as error:
+        backbones.choose("vgg19")
+    assert "vgg16" in one_sentence(error)
+
+
+@pytest.mark.parametrize("name", ["auto", "vgg19"])
+def test_vgg19_is_taken_without_a_note_where_its_weights_are(name, some_vgg19):
+    backbone, note = backbones.choose(name)
+    assert backbone.name == "vgg19"
+    assert note == ""
+    assert backbones.choose(name)[0] is backbone, "read from disk only once"
+
+
+@pytest.mark.parametrize("vgg19", ["no_vgg19", "broken_vgg19", "some_vgg19"])
+def test_vgg16_asked_for_by_name_needs_no_note(vgg19, vgg16, request):
+    request.getfixturevalue(vgg19)
+    assert backbones.choose("vgg16") == (vgg16, "")
+
+
+def test_the_note_of_a_second_choice_is_with_every_frame(no_vgg19, photo, painting):
+    settings = Settings(size=64, iterations=2, stages=1, content_layers=["conv2_1"], style_layers=["conv1_1"])
+    _, note = backbones.choose("auto")
+    for frame in stylize(photo, painting, settings):
+        assert frame.backbone == "vgg16"
+        assert frame.notes == (note,)
+
+
+def test_painting_with_vgg19_where_there_is_none_fails_before_the_first_frame(no_vgg19, photo, painting):
+    with pytest.raises(WeightsError):
+        next(stylize(photo, painting, Settings(backbone="vgg19")))
+
+
+def test_a_gradient_reaches_the_pixels_and_nothing_else(vgg16, pixels):
+    assert not vgg16.activations(pixels, ("conv2_1",))["conv2_1"].requires_grad
+    x = pixels.requires_grad_()
+    vgg16.activations(x, ("conv2_1",))["conv2_1"].sum().backward()
+    assert 0 < x.grad.norm().item() < math.inf

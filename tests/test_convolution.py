@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import functools
+import threading
+
+import pytest
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor
+
+from styletransfer import convolution
+from styletransfer.convolution import Conv3x3, Direct, Winograd
+
+ROUTES = {"direct": Direct, "winograd4": functools.partial(Winograd, m=4), "winograd6": functools.partial(Winograd, m=6)}
+SHAPES = [  # C, K, H, W: a multiple of no tile, of both, thin, tiny, wide, several chunks
+    (16, 32, 13, 17), (32, 16, 24, 24), (16, 16, 1, 9), (16, 16, 9, 1), (16, 16, 1, 1), (32, 32, 8, 8),
+    (16, 48, 5, 200), (16, 16, 140, 30), (3, 64, 20, 31), (64, 3, 20, 31),
+]  # fmt: skip
+
+needs_winograd = pytest.mark.skipif(not convolution.has_winograd(), reason="this build has no packed product")
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No route chosen yet; what the test chooses is forgotten after it."""
+    monkeypatch.setattr(convolution, "_fastest", {})
+
+
+def layer(channels: int, kernels: int) -> tuple[Tensor, Tensor]:
+    return torch.randn(kernels, channels, 3, 3) / (3 * channels**0.5), torch.randn(kernels)
+
+
+def reference(x: Tensor, weight: Tensor, bias: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Activation, pre-activation and input gradient in float64 by the library's autograd."""
+    x = x.double().requires_grad_()
+    before = nnf.conv2d(x, weight.double(), bias.double(), padding=1)
+    y = nnf.relu(before)
+    y.backward(grad.double())
+    assert x.grad is not None
+    return y.detach(), before.detach(), x.grad
+
+
+def assert_near(ours: Tensor, exact: Tensor) -> None:
+    assert ours.shape == exact.shape
+    assert (ours - exact).abs().max() <= 1e-4 * exact.abs().max()
+
+
+@needs_winograd
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("route", ROUTES)
+def test_every_route_gives_the_activation_and_gradient_of_the_plain_convolution(
+    route: str, shape: tuple[int, int, int, int], fresh: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convolution._Routes, "_choose", lambda self, x, gate: route)
+    channels, kernels, height, width = shape
+    weight, bias = layer(channels, kernels)
+    x = torch.randn(1, channels, height, width, requires_grad=True)
+    grad = torch.randn(1, kernels, height, width)
+    exact_y, before, exact_grad = reference(x.detach(), weight, bias, grad * 0)
+    grad = torch.where(before.abs() > 1e-3, grad, 0.0)  # within rounding of the ReLU's kink either answer is right
+    exact_y, _, exact_grad = reference(x.detach(), weight, bias, grad)
+    y = Conv3x3(weight, bias)(x)
+    y.backward(grad)
+    assert x.grad is not None
+    assert_near(y.detach(), exact_y)
+    assert_near(x.grad, exact_grad)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_gradient_agrees_with_finite_differences(route: str, fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convolution._Routes, "_choose", lambda self, x, gate: route)
+    weight, bias = layer(16, 16)
+    bias = bias.abs() + 20  # no unit near zero: the function is linear here and float32 differences are exact enough
+    conv = Conv3x3(weight, bias)
+    x, direction, grad = torch.randn(1, 16, 7, 10), torch.randn(1, 16, 7, 10), torch.randn(1, 16, 7, 10)
+    x.requires_grad_()
+    (conv(x) * grad).sum().backward()
+    assert x.grad is not None
+    with torch.no_grad():
+        difference = ((conv(x + direction) - conv(x - direction)).double() * grad / 2).sum()
+    assert float((x.grad * direction).sum()) == pytest.approx(float(difference), rel=1e-3, abs=1e-2)
+
+
+@pytest.mark.parametrize("m", [4, 6])
+def test_transform_matrices_are_a_convolution_for_every_tile(m: int) -> None:
+    """Eq. 5 of Lavin & Gray in one dimension, on integers: y = Aᵀ[(G g) ⊙ (Bᵀ d)]."""
+    d, g = torch.arange(m + 2.0).square() - 7, torch.tensor([2.0, -3.0, 5.0])
+    y = convolution.A_T[m] @ ((convolution.G[m] @ g) * (convolution.B_T[m] @ d))
+    assert torch.allclose(y, nnf.conv1d(d.view(1, 1, -1), g.view(1, 1, 3)).flatten(), atol=1e-2)
+
+
+def test_same_input_gives_the_same_bits_whichever_route_is_chosen(fresh: None) -> None:
+    conv = Conv3x3(*layer(32, 32))
+    x = torch.randn(1, 32, 40, 52)
+    first = conv(x)
+    assert all(torch.equal(first, conv(x)) for _ in range(3))
+
+
+def test_choice_is_made_once_per_class_of_shapes_and_shared_by_layers(fresh: None) -> None:
+    for _ in range(2):
+        Conv3x3(*layer(16, 32))(torch.randn(1, 16, 20, 24))
+        Conv3x3(*layer(32, 16))(torch.randn(1, 32, 20, 25))
+    assert len(convolution._fastest) == int(convolution.has_winograd())
+
+
+def test_layers_may_be_shared_by_threads(fresh: None) -> None:
+    weight, bias = layer(32, 32)
+    conv, x = Conv3x3(weight, bias), torch.randn(1, 32, 30, 30)
+    expected = nnf.relu(nnf.conv2d(x, weight, bias, padding=1))
+    results: list[Tensor] = []
+    threads = [threading.Thread(target=lambda: results.append(conv(x))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 4
+    for y in results:
+        assert_near(y, expected)
+
+
+def test_memory_format_and_contiguity_of_the_input_do_not_matter(fresh: None) -> None:
+    weight, bias = layer(16, 16)
+    conv, x = Conv3x3(weight, bias), torch.randn(1, 16, 34, 27)
+    expected = nnf.relu(nnf.conv2d(x, weight, bias, padding=1))
+    wide = torch.zeros(1, 16, 34, 54)
+    wide[..., ::2] = x
+    for same in (x, x.contiguous(memory_format=torch.channels_last), wide[..., ::2]):
+        assert_near(conv(same), expected)
+
+
+def test_plain_route_where_the_packed_product_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convolution, "has_winograd", lambda: False)
+    weight, bias = layer(16, 16)
+    x = torch.randn(1, 16, 20, 20)
+    assert torch.equal(Conv3x3(weight, bias)(x), nnf.relu(nnf.conv2d(x, weight, bias, padding=1)))
+
+
+@pytest.mark.parametrize("broken", [AttributeError, RuntimeError, TypeError])
+def test_a_build_without_the_packed_product_is_recognised(
+    broken: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise broken("no such operation")
+
+    monkeypatch.setattr(convolution, "_packed_product", fail)
+    assert not convolution.has_winograd.__wrapped__()
+
+
+def test_other_processors_take_the_plain_route(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convolution.platform, "machine", lambda: "arm64")
+    assert not convolution.has_winograd.__wrapped__()
+
+
+@pytest.mark.parametrize(("dtype", "batch"), [(torch.float64, 1), (torch.float32, 2)])
+def test_other_precisions_and_batches_take_the_plain_route(dtype: torch.dtype, batch: int) -> None:
+    weight, bias = (t.to(dtype) for t in layer(16, 16))
+    x = torch.randn(batch, 16, 12, 12, dtype=dtype)
+    assert torch.equal(Conv3x3(weight, bias)(x), nnf.relu(nnf.conv2d(x, weight, bias, padding=1)))

@@ -1,0 +1,368 @@
+"""The generator's contract: a Frame for every evaluation, pictures of the size asked for, and an end when closed."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from styletransfer import Frame, Losses, PictureError, Settings, losses, pictures, stylize
+from styletransfer.backbones import Backbone
+from styletransfer.loop import Objective, stages
+
+Array = NDArray[np.float64]
+
+
+def quick(**values: object) -> Settings:
+    """A small run on the first two blocks of the network, for whatever does not depend on the layers."""
+    usual = {"size": 64, "iterations": 6, "stages": 1, "content_layers": ["conv2_1"]}
+    return Settings(**{**usual, "style_layers": ["conv1_1", "conv2_1"], **values})
+
+
+def array(picture: Image.Image) -> Array:
+    return np.asarray(picture, dtype=np.float64)
+
+
+@pytest.fixture
+def paint(photo, painting, vgg16) -> Callable[..., Iterator[Frame]]:
+    return lambda settings: stylize(photo, painting, settings, backbone=vgg16)
+
+
+@pytest.fixture
+def evaluations(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The (H, W) of every picture that passes through the backbone for a gradient."""
+    passed: list[tuple[int, ...]] = []
+    original = Backbone.activations
+
+    def counted(self, x, layers):
+        if x.requires_grad:
+            passed.append(tuple(x.shape[2:]))
+        return original(self, x, layers)
+
+    monkeypatch.setattr(Backbone, "activations", counted)
+    return passed
+
+
+def test_a_run_makes_a_painting_and_the_total_loss_falls(paint):
+    frames = list(paint(Settings(size=64, iterations=14)))
+    for frame in frames:
+        assert all(map(math.isfinite, frame.losses))
+        assert min(frame.losses) >= 0
+    assert frames[-1].losses.total < 0.5 * frames[0].losses.total
+    assert frames[-1].losses.style < 0.5 * frames[0].losses.style
+    assert np.abs(array(frames[-1].picture) - array(frames[0].picture)).mean() > 5
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_there_is_one_frame_for_every_evaluation(count, paint, evaluations):
+    settings = quick(iterations=count)
+    for n, frame in enumerate(paint(settings), 1):
+        assert len(evaluations) == n
+        assert (frame.iteration, frame.iterations) == (n, count)
+        assert frame.settings is settings
+        assert frame.backbone == "vgg16"
+    assert len(evaluations) == count
+
+
+def test_nothing_is_evaluated_before_the_first_frame_is_asked_for(paint, evaluations):
+    paint(quick())
+    assert evaluations == []
+
+
+def test_time_passes_and_the_estimate_of_the_rest_ends_at_zero(paint):
+    frames = list(paint(quick(size=128, stages=2)))
+    seconds = [frame.seconds for frame in frames]
+    assert seconds[0] > 0
+    assert seconds == sorted(seconds)
+    assert all(frame.remaining > 0 for frame in frames[:-1])
+    assert frames[-1].remaining == 0
+
+
+def test_the_total_is_the_sum_of_the_weighted_terms(paint):
+    frame = next(paint(quick(content_weight=3, style_weight=1e5, tv_weight=7, init="noise")))
+    content, style, tv, total = frame.losses
+    assert frame.weighted == pytest.approx((3 * content, 1e5 * style, 7 * tv, total), rel=1e-6)
+    assert total == pytest.approx(sum(frame.weighted[:3]), rel=1e-5)
+
+
+def test_a_run_from_the_photo_shows_it_first(paint, photo):
+    frame = next(paint(quick()))
+    assert frame.losses.content == 0
+    expected = photo.resize((64, 43), Image.Resampling.LANCZOS)
+    assert np.array_equal(array(frame.picture), array(expected))
+
+
+def test_coarse_stages_come_first_and_every_picture_has_the_final_size(paint, evaluations):
+    frames = list(paint(quick(size=192, stages=2, iterations=4)))
+    sizes = [frame.size for frame in frames]
+    assert sorted(set(sizes)) == [96, 192]
+    assert sizes == sorted(sizes)
+    assert evaluations == [(64, 96) if size == 96 else (128, 192) for size in sizes]
+    assert {frame.picture.size for frame in frames} == {(192, 128)}
+    assert {frame.picture.mode for frame in frames} == {"RGB"}
+
+
+def test_a_finer_stage_goes_on_from_the_picture_of_the_coarser(paint):
+    frames = list(paint(quick(size=192, stages=2, iterations=12)))
+    at = next(n for n, frame in enumerate(frames) if frame.size == 192)
+    before, after, photo = (array(frames[n].picture) for n in (at - 1, at, 0))
+    assert np.abs(after - before).mean() < 0.5 * np.abs(before - photo).mean()
+
+
+def test_one_stage_paints_at_one_size_only(paint, evaluations):
+    assert {frame.size for frame in paint(quick(size=192, iterations=2))} == {192}
+    assert set(evaluations) == {(128, 192)}
+
+
+def test_square_squashes_both_pictures(paint, evaluations):
+    frames = list(paint(quick(square=True, iterations=2)))
+    assert {frame.picture.size for frame in frames} == {(64, 64)}
+    assert set(evaluations) == {(64, 64)}
+
+
+@pytest.mark.parametrize("width, height", [(64, 96), (90, 33), (64, 64)])
+def test_the_picture_keeps_the_proportions_of_the_photo(width, height, photo, painting, vgg16):
+    frame = next(stylize(photo.resize((width, height)), painting, quick(size=96), backbone=vgg16))
+    assert max(frame.picture.size) == 96
+    assert frame.picture.width / frame.picture.height == pytest.approx(width / height, rel=0.03)
+
+
+def test_the_plan_of_a_run_ends_at_the_size_asked_for_and_spends_every_iteration():
+    for count, iterations, size, smallest in itertools.product(
+        range(1, 7), [*range(1, 71), 300], [64, 500, 2048], [16, 64, 300, 5000]
+    ):
+        plan = stages(quick(size=size, iterations=iterations, stages=count), smallest)
+        assert plan[-1].size == size
+        assert len(plan) <= count
+        assert sum(stage.iterations for stage in plan) == iterations
+        assert min(stage.iterations for stage in plan) >= 1
+        assert all(coarse.size == fine.size // 2 for coarse, fine in itertools.pairwise(plan))
+        assert all(stage.size >= smallest for stage in plan[:-1])
+
+
+def test_a_picture_is_converted_only_when_it_is_read_and_only_once(paint, monkeypatch):
+    converted = []
+    original = pictures.to_image
+    monkeypatch.setattr(pictures, "to_image", lambda *args: converted.append(args) or original(*args))
+    frames = list(paint(quick()))
+    assert converted == []
+    assert frames[3].picture is frames[3].picture
+    assert len(converted) == 1
+
+
+def test_frames_are_immutable(paint):
+    frame = next(paint(quick()))
+    for name in ("iteration", "losses", "picture"):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(frame, name, None)
+
+
+def test_pictures_read_after_the_run_are_those_of_their_own_moment(paint):
+    settings = quick(size=128, stages=2, init="noise")
+    at_once = [array(frame.picture) for frame in paint(settings)]
+    later = [array(frame.picture) for frame in list(paint(settings))]
+    assert all(np.array_equal(a, b) for a, b in zip(at_once, later, strict=True))
+    assert len({a.tobytes() for a in later}) > 1
+
+
+def live_tensors() -> int:
+    return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
+
+
+def test_closing_ends_the_work_and_frees_its_memory(paint, evaluations):
+    list(paint(quick(iterations=1)))  # whatever is computed once and kept is there from now on
+    gc.collect()
+    gc.disable()  # what needs the collector is not freed at once
+    try:
+        before = live_tensors()
+        run = paint(quick(size=128, stages=2, iterations=20))
+        frame = next(itertools.islice(run, 14, None))
+        assert live_tensors() > before + 2
+        run.close()
+        evaluated = len(evaluations)
+        assert live_tensors() == before + 1, "only the picture of the frame that is still held"
+        assert frame.picture.size == (128, 85)
+        del frame
+        assert live_tensors() == before
+    finally:
+        gc.enable()
+    with pytest.raises(StopIteration):
+        next(run)
+    assert len(evaluations) == evaluated
+
+
+def test_a_run_that_is_dropped_frees_its_memory_too(paint):
+    list(paint(quick(iterations=1)))
+    gc.collect()
+    before = live_tensors()
+    run = paint(quick())
+    next(run)
+    del run
+    assert live_tensors() == before
+
+
+def test_a_run_may_be_advanced_from_a_new_thread_each_time(paint):
+    settings = quick(size=128, stages=2)
+    plain = list(paint(settings))
+    run, hopping = paint(settings), []
+    for _ in plain:
+        with ThreadPoolExecutor(1) as thread:
+            hopping.append(thread.submit(next, run).result())
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(next, run, None).result() is None
+    assert [frame.losses for frame in hopping] == [frame.losses for frame in plain]
+    assert np.array_equal(array(hopping[-1].picture), array(plain[-1].picture))
+
+
+def test_a_run_leaves_the_callers_gradient_mode_alone_and_does_not_depend_on_it(paint):
+    plain = list(paint(quick()))
+    run, first = paint(quick()), None
+    with torch.no_grad():
+        first = next(run)
+        assert not torch.is_grad_enabled()
+    assert torch.is_grad_enabled()
+    assert [frame.losses for frame in (first, *run)] == [frame.losses for frame in plain]
+    assert torch.is_grad_enabled()
+
+
+def test_two_runs_in_turn_do_not_disturb_each_other(paint):
+    alone = list(paint(quick(init="noise")))
+    pairs = list(zip(paint(quick(init="noise")), paint(quick(tv_weight=50)), strict=True))
+    assert [frame.losses for frame, _ in pairs] == [frame.losses for frame in alone]
+
+
+def test_the_same_seed_gives_the_same_picture_bit_for_bit(paint):
+    a, b = (list(paint(Settings(size=64, iterations=4, init="noise", seed=3)))[-1] for _ in range(2))
+    assert a.losses == b.losses
+    assert np.array_equal(array(a.picture), array(b.picture))
+
+
+def test_another_seed_gives_other_noise_and_another_picture(paint):
+    runs = [list(paint(quick(init="noise", seed=seed))) for seed in (0, 1, 2**32 - 1)]
+    for n in (0, -1):
+        assert len({array(run[n].picture).tobytes() for run in runs}) == 3
+
+
+def test_the_seed_and_torchs_own_random_state_leave_each_other_alone(paint):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    first = next(paint(quick(init="noise", seed=3)))
+    assert torch.equal(torch.rand(3), expected)
+    assert np.array_equal(array(first.picture), array(next(paint(quick(init="noise", seed=3))).picture))
+
+
+def test_a_run_from_noise_starts_without_a_trace_of_the_photo(paint, photo):
+    start = array(next(paint(quick(init="noise"))).picture)
+    assert start.std() > 50
+    small = array(photo.resize((64, 43)))
+    assert abs(np.corrcoef(start.ravel(), small.ravel())[0, 1]) < 0.1
+
+
+def roughness(frame: Frame) -> float:
+    x = array(frame.picture)
+    return np.square(np.diff(x, axis=0)).sum() + np.square(np.diff(x, axis=1)).sum()
+
+
+def test_more_tv_weight_makes_the_picture_smoother(paint):
+    weights = {"content_weight": 0, "style_weight": 1e3}
+    rough, smooth = (list(paint(quick(init="noise", tv_weight=γ, **weights)))[-1] for γ in (0, 100))
+    assert roughness(smooth) < 0.5 * roughness(rough)
+
+
+def test_more_style_weight_brings_the_painting_nearer_and_takes_the_photo_away(paint):
+    little, much = (list(paint(quick(style_weight=β, iterations=12)))[-1].losses for β in (1e3, 1e8))
+    assert much.style < 0.5 * little.style
+    assert much.content > 2 * little.content
+
+
+def test_layer_weights_choose_which_style_layer_comes_near_the_painting(paint, painting, vgg16):
+    def distance(frame: Frame, layer: str) -> float:
+        of_frame, of_painting = (
+            vgg16.activations(pictures.to_tensor(picture, picture.size), (layer,))[layer]
+            for picture in (frame.picture, painting.resize((53, 64)))
+        )
+        A = losses.gram_matrix(of_painting) / of_painting[0, 0].numel()
+        return losses.style_loss(of_frame, A).item()
+
+    layers = ["conv3_1", "conv1_1"]
+    settings = [quick(iterations=12, style_layers=layers, style_layer_weights=w) for w in ([1, 0], [0, 1])]
+    for_conv3, for_conv1 = (list(paint(each))[-1] for each in settings)
+    assert distance(for_conv3, "conv3_1") < 0.8 * distance(for_conv1, "conv3_1")
+    assert distance(for_conv1, "conv1_1") < 0.8 * distance(for_conv3, "conv1_1")
+
+
+def test_a_photo_painted_after_itself_stays_as_it_is(photo, vgg16):
+    frames = list(stylize(photo, photo, quick(), backbone=vgg16))
+    assert len(frames) == 6
+    assert np.abs(array(frames[-1].picture) - array(frames[0].picture)).max() <= 2
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_picture_too_narrow_for_the_layers_is_refused_in_one_sentence(swapped, photo, vgg16, evaluations):
+    narrow = photo.resize((200, 30))
+    pair = (photo, narrow) if swapped else (narrow, photo)
+    with pytest.raises(PictureError) as error:
+        next(stylize(*pair, Settings(size=64), backbone=vgg16))
+    message = str(error.value)
+    assert "painting" if swapped else "photo" in message
+    assert "64×10" in message
+    assert message.endswith(".")
+    assert "\n" not in message
+    assert ". " not in message
+    assert evaluations == []
+
+
+def test_what_is_too_narrow_for_deep_layers_can_be_painted_with_shallow_ones(photo, vgg16):
+    narrow = photo.resize((200, 30))
+    assert next(stylize(narrow, narrow, quick(), backbone=vgg16)).picture.size == (64, 10)
+
+
+def test_coarse_stages_never_make_a_picture_too_narrow_for_the_layers(photo, vgg16):
+    banner = photo.resize((192, 20))
+    for frame in stylize(banner, banner, Settings(size=192, stages=6, iterations=3), backbone=vgg16):
+        assert frame.picture.size == (192, 20)
+        assert frame.size * 20 / 192 >= 16
+
+
+def test_the_callers_pictures_are_not_changed(photo, painting, vgg16):
+    before = photo.tobytes(), painting.tobytes()
+    list(stylize(photo, painting, quick(iterations=2), backbone=vgg16))
+    assert (photo.tobytes(), painting.tobytes()) == before
+
+
+def test_a_note_of_a_picture_is_with_every_frame(painting, vgg16):
+    panorama = Image.new("RGB", (6000, 4000), "teal")
+    frames = list(stylize(panorama, painting, quick(iterations=2), backbone=vgg16))
+    assert all("6000×4000" in frame.notes[0] and len(frame.notes) == 1 for frame in frames)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, 1e30])
+def test_a_diverged_evaluation_is_never_shown_and_the_run_goes_on(bad, paint, monkeypatch):
+    original, calls = Objective.__call__, itertools.count(1)
+
+    def diverging(self, x):
+        found, gradient = original(self, x)
+        if next(calls) in (4, 7, 8):
+            return Losses(bad, bad, found.tv, bad), torch.full_like(gradient, math.nan)
+        return found, gradient
+
+    monkeypatch.setattr(Objective, "__call__", diverging)
+    frames = list(paint(quick(iterations=20)))
+    assert [frame.iteration for frame in frames] == list(range(1, 21))
+    for frame in frames:
+        assert all(value < 1e20 for value in frame.losses)
+        assert torch.isfinite(frame._pixels).all()
+    for broken in (4, 7, 8):
+        earlier = frames[: broken - 1]
+        assert any(np.array_equal(array(frames[broken - 1].picture), array(frame.picture)) for frame in earlier)
+    assert frames[-1].losses.total < 0.5 * frames[0].losses.total

@@ -1,0 +1,695 @@
+"""The door for pictures: what odd files must look like inside, and how bad ones are refused."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import re
+import struct
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageCms, JpegImagePlugin
+
+from styletransfer import pictures
+from styletransfer.errors import PictureError
+from styletransfer.pictures import fit, load, to_image, to_tensor
+
+SIZE = (20, 18)
+
+
+def flat(mode, colour):
+    return Image.new(mode, SIZE, colour)
+
+
+def encode(image, format, **options):
+    file = io.BytesIO()
+    image.save(file, format, **options)
+    return file.getvalue()
+
+
+def noise(width=40, height=24, seed=0):
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(width, height, bits, colour_type, row, *extra):
+    """A PNG written by hand: every row is `row`."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress((b"\0" + row) * min(height, 100)))
+    return b"\x89PNG\r\n\x1a\n" + header + b"".join(extra) + pixels + chunk(b"IEND", b"")
+
+
+def exif(orientation):
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    return tags.tobytes()
+
+
+# ICC profiles, written by hand from the ICC specification
+
+
+def fixed(*numbers):
+    return b"".join(struct.pack(">i", round(number * 65536)) for number in numbers)
+
+
+def profile(kind, space, connection, tags):
+    """An ICC v2 profile of class `kind` from colour space `space` to `connection`, with these tags."""
+    start = 128 + 4 + 12 * len(tags)
+    table, body = struct.pack(">I", len(tags)), b""
+    for name, data in tags.items():
+        table += struct.pack(">4sII", name, start + len(body), len(data))
+        body += data + b"\0" * (-len(data) % 4)
+    size, version = start + len(body), 0x02400000
+    header = struct.pack(">I4sI4s4s4s12x4s", size, b"none", version, kind, space, connection, b"acsp")
+    return header.ljust(68, b"\0") + fixed(0.9642, 1, 0.8249) + bytes(48) + table + body
+
+
+def xyz(*numbers):
+    return b"XYZ \0\0\0\0" + fixed(*numbers)
+
+
+WHITE_POINT = xyz(0.9642, 1, 0.8249)
+LINEAR = b"curv\0\0\0\0" + struct.pack(">I", 0)
+# Red, green and blue of sRGB as (X, Y, Z), adapted to D50.
+SRGB_PRIMARIES = [(0.4361, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 0.0606, 0.7141)]
+
+
+def linear_rgb_profile(red, green, blue):
+    """Linear light with these primaries, as (X, Y, Z) at D50."""
+    tags = {b"wtpt": WHITE_POINT, b"rXYZ": xyz(*red), b"gXYZ": xyz(*green), b"bXYZ": xyz(*blue)}
+    return profile(b"mntr", b"RGB ", b"XYZ ", tags | {b"rTRC": LINEAR, b"gTRC": LINEAR, b"bTRC": LINEAR})
+
+
+def grey_profile(curve):
+    return profile(b"mntr", b"GRAY", b"XYZ ", {b"wtpt": WHITE_POINT, b"kTRC": curve})
+
+
+def black_only_cmyk_profile():
+    """A strange press: cyan, magenta and yellow leave no trace, and black k gives L* = 100 (1 - k)."""
+    corners = bytes([255, 128, 128, 0, 128, 128]) * 8  # as (L*, a*, b*); black varies fastest
+    ramp = bytes(range(256))
+    identity = fixed(1, 0, 0, 0, 1, 0, 0, 0, 1)
+    lookup = b"mft1\0\0\0\0" + bytes([4, 3, 2, 0]) + identity + ramp * 4 + corners + ramp * 3
+    return profile(b"prtr", b"CMYK", b"Lab ", {b"wtpt": WHITE_POINT, b"A2B0": lookup, b"A2B1": lookup})
+
+
+def srgb_from_linear(light):
+    """IEC 61966-2-1: a share of light in [0, 1] as an sRGB value of 0 to 255."""
+    return 255 * (12.92 * light if light <= 0.0031308 else 1.055 * light ** (1 / 2.4) - 0.055)
+
+
+# Odd files
+
+
+def palette(transparency=None):
+    image = flat("P", 1)
+    image.putpalette([255, 0, 0, 0, 0, 200])
+    return encode(image, "PNG") if transparency is None else encode(image, "PNG", transparency=transparency)
+
+
+def keyed_png(colour, transparent, colour_type):
+    """A PNG of 8 bits that names one colour as transparent."""
+    key = np.array(transparent, dtype=">u2").tobytes()
+    return png(*SIZE, 8, colour_type, np.array(colour, dtype=np.uint8).tobytes() * SIZE[0], chunk(b"tRNS", key))
+
+
+def words(*values):
+    return struct.pack(f">{len(values)}H", *values) * SIZE[0]
+
+
+def animation(format, **options):
+    frames = [flat("RGB", colour) for colour in ("blue", "lime", "red")]
+    return encode(frames[0], format, save_all=True, append_images=frames[1:], **options)
+
+
+def tagged(image, icc, format="PNG"):
+    return encode(image, format, icc_profile=icc)
+
+
+HEIC = encode(flat("RGB", (200, 100, 50)), "HEIF", quality=100)
+
+ODD = {  # what -> (file or PIL image, its colour as RGB, tolerance)
+    "1-bit": (encode(flat("1", 1), "PNG"), (255, 255, 255), 0),
+    "grey": (encode(flat("L", 77), "PNG"), (77, 77, 77), 0),
+    "grey with alpha": (encode(flat("LA", (100, 128)), "PNG"), (177, 177, 177), 1),
+    "palette": (palette(), (0, 0, 200), 0),
+    "palette with one transparent index": (palette(1), (255, 255, 255), 0),
+    "palette with half-transparent index": (palette(bytes([255, 51])), (204, 204, 244), 1),
+    "transparent black": (encode(flat("RGBA", (0, 0, 0, 0)), "PNG"), (255, 255, 255), 0),
+    "half-transparent red": (encode(flat("RGBA", (255, 0, 0, 51)), "PNG"), (255, 204, 204), 1),
+    "transparent WebP": (encode(flat("RGBA", (0, 0, 0, 0)), "WEBP", lossless=True), (255, 255, 255), 0),
+    "PNG with a transparent grey": (keyed_png(64, 64, 0), (255, 255, 255), 0),
+    "PNG with another grey transparent": (keyed_png(64, 65, 0), (64, 64, 64), 0),
+    "PNG with a transparent colour": (keyed_png((16, 32, 48), (16, 32, 48), 2), (255, 255, 255), 0),
+    "16-bit grey PNG": (png(*SIZE, 16, 0, words(0x8080)), (128, 128, 128), 0),
+    "16-bit dark grey PNG": (png(*SIZE, 16, 0, words(200)), (1, 1, 1), 0),
+    "16-bit RGB PNG": (png(*SIZE, 16, 2, words(65535, 32896, 257)), (255, 128, 1), 1),
+    "16-bit RGBA PNG": (png(*SIZE, 16, 6, words(65535, 0, 0, 13107)), (255, 204, 204), 1),
+    "16-bit TIFF": (encode(flat("I;16", 40000), "TIFF"), (156, 156, 156), 0),
+    "16-bit big-endian TIFF": (encode(flat("I;16B", 40000), "TIFF"), (156, 156, 156), 0),
+    "32-bit integers of 16 bits": (flat("I", 40000), (156, 156, 156), 0),
+    "32-bit integers of 8 bits": (flat("I", 200), (200, 200, 200), 0),
+    "float TIFF from 0 to 1": (encode(flat("F", 0.5), "TIFF"), (128, 128, 128), 0),
+    "float from 0 to 255": (flat("F", 99.6), (100, 100, 100), 0),
+    "float, not a number": (flat("F", float("nan")), (0, 0, 0), 0),
+    "CMYK TIFF": (encode(flat("CMYK", (255, 0, 0, 0)), "TIFF"), (0, 255, 255), 0),
+    "CMYK JPEG": (encode(flat("CMYK", (0, 255, 255, 0)), "JPEG", quality=100), (255, 0, 0), 3),
+    "YCbCr": (flat("YCbCr", (76, 85, 255)), (254, 0, 0), 2),
+    "L*a*b* grey TIFF": (encode(flat("LAB", (128, 128, 128)), "TIFF"), (119, 119, 119), 2),
+    "L*a*b* red TIFF": (encode(flat("LAB", (138, 209, 198)), "TIFF"), (255, 0, 0), 6),
+    "HSV": (flat("HSV", (85, 255, 255)), (0, 255, 0), 3),
+    "premultiplied grey": (flat("LA", (100, 128)).convert("La"), (177, 177, 177), 2),
+    "premultiplied colour": (flat("RGBA", (255, 0, 0, 51)).convert("RGBa"), (255, 204, 204), 2),
+    "palette with alpha": (flat("RGBA", (0, 0, 0, 0)).convert("PA"), (255, 255, 255), 0),
+    "padded RGB": (flat("RGB", (1, 2, 3)).convert("RGBX"), (1, 2, 3), 0),
+    "animated GIF": (animation("GIF"), (0, 0, 255), 0),
+    "animated WebP": (animation("WEBP", lossless=True), (0, 0, 255), 0),
+    "animated PNG": (animation("PNG"), (0, 0, 255), 0),
+    "TIFF of many pages": (animation("TIFF"), (0, 0, 255), 0),
+    "MPO of a camera": (animation("MPO"), (0, 0, 254), 2),
+    "HEIC": (HEIC, (200, 100, 50), 4),
+    "HEIC that looks like AVIF": (HEIC[:8] + b"mif1" + HEIC[12:], (200, 100, 50), 4),
+    "AVIF": (encode(flat("RGB", (200, 100, 50)), "AVIF", quality=100), (200, 100, 50), 4),
+    "JPEG 2000": (encode(flat("RGB", (200, 100, 50)), "JPEG2000"), (200, 100, 50), 1),
+    "BMP": (encode(flat("RGB", (200, 100, 50)), "BMP"), (200, 100, 50), 0),
+    "PPM": (encode(flat("RGB", (200, 100, 50)), "PPM"), (200, 100, 50), 0),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("source", "colour", "tolerance"), ODD.values(), ids=ODD)
+def test_an_odd_file_comes_in_with_its_colours(source, colour, tolerance):
+    image, note = load(source)
+    assert (image.mode, image.size, image.info, note) == ("RGB", SIZE, {}, "")
+    assert np.abs(np.asarray(image, int) - colour).max() <= tolerance, image.getpixel((0, 0))
+
+
+def test_grey_of_32_bits_and_beyond_white_keeps_its_gradient():
+    values = np.linspace(0, 3e9, 400).reshape(20, 20)
+    values[0, 0] = -5  # below black
+    grey = np.asarray(load(Image.fromarray(values.astype(np.float32))).image)[..., 0]
+    assert np.abs(grey - values.clip(0) / 3e9 * 255).max() <= 0.51
+
+
+# ICC profiles
+
+LINEAR_SRGB = linear_rgb_profile(*SRGB_PRIMARIES)
+SWAPPED = linear_rgb_profile(*SRGB_PRIMARIES[::-1])
+LINEAR_GREY = grey_profile(LINEAR)
+WEAK_BLACK = grey_profile(b"curv\0\0\0\0" + struct.pack(">IHH", 2, 750, 65535))  # black gives off 1 % of the light
+ONLY_BLACK = black_only_cmyk_profile()
+LIGHT = (51, 128, 230)
+DISPLAYED = tuple(srgb_from_linear(value / 255) for value in LIGHT)
+HALF_BLACK = srgb_from_linear(((49.8 + 16) / 116) ** 3)  # the light of L* = 100 (1 - 128 / 255) = 49.8
+GREY = 3 * DISPLAYED[:1]
+
+TAGGED = {  # what -> (file, its colour in sRGB)
+    "RGB in linear light": (tagged(flat("RGB", LIGHT), LINEAR_SRGB), DISPLAYED),
+    "TIFF in linear light": (tagged(flat("RGB", LIGHT), LINEAR_SRGB, "TIFF"), DISPLAYED),
+    "red and blue swapped": (tagged(flat("RGB", LIGHT), SWAPPED), DISPLAYED[::-1]),
+    "palette": (tagged(flat("RGB", LIGHT).quantize(4), SWAPPED), DISPLAYED[::-1]),
+    "alpha over a white that is not of the profile": (tagged(flat("RGBA", (*LIGHT, 0)), SWAPPED), (255,) * 3),
+    "grey with a profile for RGB": (tagged(flat("L", LIGHT[0]), LINEAR_SRGB), GREY),
+    "grey": (tagged(flat("L", LIGHT[0]), LINEAR_GREY), GREY),
+    "grey whose black is to become black": (tagged(flat("L", 0), WEAK_BLACK), (0, 0, 0)),
+    "grey with alpha": (tagged(flat("LA", (LIGHT[0], 255)), LINEAR_GREY), GREY),
+    "16-bit grey": (tagged(flat("I;16", LIGHT[0] * 257), LINEAR_GREY), GREY),
+    "CMYK without black": (tagged(flat("CMYK", (255, 255, 255, 0)), ONLY_BLACK, "TIFF"), (255,) * 3),
+    "CMYK JPEG, all black": (tagged(flat("CMYK", (0, 0, 0, 255)), ONLY_BLACK, "JPEG"), (0,) * 3),
+    "CMYK, half black": (tagged(flat("CMYK", (99, 0, 0, 128)), ONLY_BLACK, "TIFF"), (HALF_BLACK,) * 3),
+}
+
+
+@pytest.mark.parametrize(("file", "expected"), TAGGED.values(), ids=TAGGED)
+def test_a_colour_profile_is_turned_into_srgb(file, expected):
+    assert np.abs(np.asarray(load(file).image, float) - expected).max() <= 2
+
+
+def icc_of(space):
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile(space)).tobytes()
+
+
+BROKEN_ICC = {
+    "junk": b"broken",
+    "truncated": LINEAR_SRGB[:200],
+    "broken tags": LINEAR_SRGB[:130] + b"\xff" * 200,
+    "of L*a*b*": icc_of("LAB"),
+    "of XYZ": icc_of("XYZ"),
+    "text": "text",
+    "number": 7,
+}
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "CMYK"])
+@pytest.mark.parametrize("icc", BROKEN_ICC.values(), ids=BROKEN_ICC)
+def test_a_profile_that_is_broken_or_of_another_kind_is_ignored(mode, icc):
+    image = flat("RGB", (0, 255, 255)).convert(mode)
+    image.info["icc_profile"] = icc
+    assert load(image).image.tobytes() == image.convert("RGB").tobytes()
+
+
+def test_a_profile_for_other_colours_is_ignored():
+    assert load(tagged(flat("RGB", LIGHT), ONLY_BLACK)).image.getpixel((0, 0)) == LIGHT
+    lab = flat("LAB", (128, 140, 120))
+    assert load(tagged(lab, SWAPPED, "TIFF")).image.tobytes() == load(lab).image.tobytes()
+
+
+# EXIF rotation
+
+
+def stored_pixel(orientation, x, y, width, height):
+    """Where in a stored picture of this size the upright one's pixel (x, y) lies: EXIF 2.3, section 4.6.4 A."""
+    right, bottom = width - 1, height - 1
+    return {
+        1: (x, y),
+        2: (right - x, y),
+        3: (right - x, bottom - y),
+        4: (x, bottom - y),
+        5: (y, x),
+        6: (y, bottom - x),
+        7: (right - y, bottom - x),
+        8: (right - y, x),
+    }[orientation]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format", ["PNG", "TIFF", "WEBP", "PIL"])
+def test_a_rotated_photo_comes_in_upright(format, orientation):
+    stored = noise()
+    if format == "PIL":
+        source = stored.copy()
+        source.info["exif"] = exif(orientation)
+    else:
+        lossless = {"lossless": True} if format == "WEBP" else {}
+        source = encode(stored, format, exif=exif(orientation), **lossless)
+    upright = load(source).image
+    assert upright.size == ((24, 40) if orientation >= 5 else (40, 24))
+    for x, y in np.ndindex(upright.size):
+        assert upright.getpixel((x, y)) == stored.getpixel(stored_pixel(orientation, x, y, *stored.size))
+
+
+@pytest.mark.parametrize("format", ["JPEG", "HEIF", "AVIF"])
+def test_a_rotated_photo_of_a_phone_comes_in_upright(format):
+    stored = flat("RGB", "white")
+    stored.paste("red", (0, 0, SIZE[0], 9))  # the upper half; orientation 6 says that it belongs to the right
+    upright = load(encode(stored, format, quality=95, exif=exif(6))).image
+    assert upright.size == SIZE[::-1]
+    assert np.abs(np.asarray(upright, int)[:, :6] - (255, 255, 255)).max() < 40
+    assert np.abs(np.asarray(upright, int)[:, -6:] - (255, 0, 0)).max() < 40
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@pytest.mark.parametrize("tags", [b"Exif\0\0junk", exif(9), exif(6)[:20], b"", exif(6).replace(b"MM", b"XX")])
+def test_broken_exif_leaves_the_picture_as_it_is(tags):
+    image = noise()
+    assert load(encode(image, "PNG", exif=tags)).image.tobytes() == image.tobytes()
+
+
+def test_a_saved_picture_is_not_rotated_or_recoloured_again(tmp_path):
+    source = encode(noise(), "PNG", exif=exif(6), icc_profile=SWAPPED)
+    once = load(source).image
+    once.save(tmp_path / "once.png")
+    assert load(tmp_path / "once.png").image.tobytes() == once.tobytes()
+
+
+# Ways in
+
+
+OPEN_FILES = Path("/proc/self/fd")
+
+
+class Pipe(io.RawIOBase):
+    """A stream that can only be read onwards."""
+
+    def __init__(self, data):
+        self.data = io.BytesIO(data)
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        return self.data.readinto(buffer)
+
+
+def test_every_way_in_gives_the_same_picture(tmp_path):
+    data = encode(noise(), "PNG")
+    path = tmp_path / "noise.png"
+    path.write_bytes(data)
+    read_to_its_end = io.BytesIO(data)
+    read_to_its_end.read()
+    with path.open("rb") as file, Image.open(path) as lazy:
+        for source in (path, str(path), data, file, io.BytesIO(data), read_to_its_end, Pipe(data), lazy):
+            assert load(source).image.tobytes() == noise().tobytes(), source
+        assert not file.closed
+
+
+def test_a_name_with_a_wrong_extension_does_not_matter(tmp_path):
+    path = tmp_path / "really a png.jpg"
+    path.write_bytes(encode(noise(), "PNG"))
+    assert load(path).image.tobytes() == noise().tobytes()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "CMYK", "I;16"])
+def test_a_callers_picture_is_neither_changed_nor_shared(mode, monkeypatch):
+    mine = noise().convert("L").convert("I").convert("I;16") if mode == "I;16" else noise().convert(mode)
+    mine.info = {"exif": exif(6), "dpi": (72, 72)}
+    before = mine.mode, mine.size, mine.tobytes(), dict(mine.info)
+    load(mine).image.paste("red", (0, 0, 24, 40))
+    monkeypatch.setattr(pictures, "MAX_SIDE", 30)
+    load(mine)
+    assert (mine.mode, mine.size, mine.tobytes(), mine.info) == before
+
+
+def test_a_callers_large_jpeg_keeps_its_size(monkeypatch):
+    monkeypatch.setattr(pictures, "MAX_SIDE", 100)
+    mine = Image.open(io.BytesIO(encode(noise(400, 300), "JPEG")))
+    assert load(mine).image.size == (100, 75)
+    assert mine.size == (400, 300)
+
+
+@pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="counts open files as Linux lists them")
+def test_no_file_stays_open(tmp_path):
+    files = {
+        "good.png": encode(noise(), "PNG"),
+        "good.tif": encode(noise(), "TIFF", compression="tiff_lzw"),
+        "good.heic": encode(noise(), "HEIF"),
+        "animated.gif": animation("GIF"),
+        "half.png": encode(noise(), "PNG")[:900],
+        "text.jpg": b"no picture",
+        "tiny.png": encode(Image.new("L", (2, 2)), "PNG"),
+    }
+    kept = []  # pictures and tracebacks alike: what they hold on to stays open
+    before = len(list(OPEN_FILES.iterdir()))
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+        try:
+            kept.append(load(tmp_path / name))
+        except PictureError as error:
+            kept.append(error)
+    assert len(kept) == len(files)
+    assert len(list(OPEN_FILES.iterdir())) == before
+
+
+# Large pictures
+
+
+def sentences(text):
+    return len(re.findall(r"[.!?](?=\s|$)", text))
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_very_large_picture_is_reduced_and_says_so(mode, format, monkeypatch):
+    monkeypatch.setattr(pictures, "MAX_SIDE", 100)
+    gradient = Image.linear_gradient("L").resize((600, 300)).convert(mode)
+    image, note = load(encode(gradient, format))
+    assert image.size == (100, 50)
+    assert note == "The picture had 600×300 pixels and was reduced to 100×50 before painting."
+    column = np.asarray(image, float)[:, 50, 0]
+    assert np.abs(column - (np.arange(50) + 0.5) / 50 * 255).max() < 6
+
+
+def test_a_large_jpeg_is_decoded_small_to_spare_memory(monkeypatch):
+    decoded = []
+    real_load = JpegImagePlugin.JpegImageFile.load
+    monkeypatch.setattr(
+        JpegImagePlugin.JpegImageFile, "load", lambda self: decoded.append(self.size) or real_load(self)
+    )
+    monkeypatch.setattr(pictures, "MAX_SIDE", 100)
+    load(encode(noise(800, 600), "JPEG"))
+    assert set(decoded) == {(100, 75)}
+
+
+def test_the_note_of_a_large_rotated_photo_gives_upright_sizes(monkeypatch):
+    monkeypatch.setattr(pictures, "MAX_SIDE", 100)
+    image, note = load(encode(noise(601, 300), "JPEG", exif=exif(6)))
+    assert image.size == (50, 100)
+    assert "300×601" in note and "50×100" in note and sentences(note) == 1
+
+
+MODES = ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "I", "F", "I;16"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_picture_one_pixel_too_long_is_reduced_in_every_mode(mode):
+    image, note = load(Image.new(mode, (pictures.MAX_SIDE + 1, 16)))
+    assert (image.mode, image.size) == ("RGB", (pictures.MAX_SIDE, 16))
+    assert note
+    assert load(Image.new(mode, (pictures.MAX_SIDE, 16))).note == ""
+
+
+def test_transparent_pixels_do_not_bleed_into_a_reduced_picture(monkeypatch):
+    monkeypatch.setattr(pictures, "MAX_SIDE", 100)
+    image = Image.new("RGBA", (400, 400), (0, 0, 0, 0))
+    image.paste((255, 255, 255, 255), (200, 0, 400, 400))
+    assert load(image).image.getextrema() == ((255, 255),) * 3
+
+
+def test_extreme_proportions_are_let_in():
+    assert load(Image.new("RGB", (16, 4000))).image.size == (16, 4000)
+    assert load(Image.new("RGB", (40000, 16))).image.size == (4096, 2)
+
+
+def test_the_limit_of_pil_is_left_alone_and_does_not_matter(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)  # PIL itself refuses more than twice that
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert load(encode(noise(*SIZE), "PNG")).image.size == SIZE
+    assert Image.MAX_IMAGE_PIXELS == 50
+
+
+# Refusals
+
+
+def refusal(source):
+    """The message with which the door refuses, once it is proved to be one plain sentence."""
+    with pytest.raises(PictureError) as refused:
+        load(source)
+    text = str(refused.value)
+    assert sentences(text) == 1 and text.endswith("."), text
+    assert text.isprintable() and not re.search(r"Traceback|Error|[/\\<>]|0x", text), text
+    return text
+
+
+def gif(width, height):
+    """A GIF of 20×20 pixels whose only frame claims to be width×height."""
+    screen = b"GIF89a" + struct.pack("<HHBBB", 20, 20, 0x80, 0, 0) + bytes(6)
+    return screen + b"," + struct.pack("<HHHHB", 0, 0, width, height, 0) + b"\x02\x02\x44\x01\0;"
+
+
+BAD = {  # name -> (content, words of the refusal)
+    "empty.png": (b"", "empty"),
+    "notes.jpg": (b"Dear diary, this is not a picture.", "format"),
+    "drawing.svg": (b"<svg xmlns='http://www.w3.org/2000/svg' width='99' height='99'/>", "format"),
+    "page.pdf": (b"%PDF-1.7\n", "format"),
+    "print.eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n", "format"),
+    "one-byte.png": (b"\x89", "format"),
+    "only-head.png": (b"\x89PNG\r\n\x1a\n", "damaged"),
+    "half.png": (encode(noise(), "PNG")[:900], "damaged"),
+    "half.jpg": (encode(noise(), "JPEG")[:900], "damaged"),
+    "half.gif": (encode(noise(), "GIF")[:900], "damaged"),
+    "half.webp": (encode(noise(), "WEBP")[:500], "damaged"),
+    "half.tif": (encode(noise(), "TIFF")[:900], "damaged"),
+    "half.bmp": (encode(noise(), "BMP")[:900], "damaged"),
+    "half.heic": (encode(noise(), "HEIF")[:500], "damaged"),
+    "half.avif": (encode(noise(), "AVIF")[:500], "damaged"),
+    "half.jp2": (encode(noise(), "JPEG2000")[:900], "damaged"),
+    "flipped.png": (encode(noise(), "PNG")[:200] + b"\xff" * 50 + encode(noise(), "PNG")[250:], "damaged"),
+    "narrow.png": (encode(Image.new("RGB", (15, 300)), "PNG"), "15×300"),
+    "dot.gif": (encode(Image.new("L", (1, 1)), "GIF"), "1×1"),
+    "huge.png": (png(2**31 - 1, 2**31 - 1, 8, 2, b""), "2147483647×2147483647"),
+    "over.png": (png(11000, 11000, 1, 0, bytes(1375)), "11000×11000"),
+    "over.bmp": (b"BM" + struct.pack("<8xIIiiHH24x", 54, 40, 60000, 60000, 1, 24), "60000×60000"),
+    "over.ppm": (b"P6 100000 100000 255\n", "100000×100000"),
+    "frame.gif": (gif(65535, 65535), "pixels"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_file_is_refused_in_one_sentence_that_names_it(name, tmp_path):
+    content, words_of_refusal = BAD[name]
+    (tmp_path / name).write_bytes(content)
+    message = refusal(tmp_path / name)
+    assert message.startswith(name + " ") and words_of_refusal in message
+    assert words_of_refusal in refusal(content)
+    with (tmp_path / name).open("rb") as file:
+        assert refusal(file).startswith(name + " ")
+
+
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(monkeypatch):
+    def decode(self):
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", decode)
+    assert "11000×11000" in refusal(BAD["over.png"][0])
+
+
+def test_the_whole_range_of_phone_cameras_is_let_in():
+    assert pictures.MAX_PIXELS >= 12000 * 9000
+
+
+def test_paths_that_lead_to_no_file_are_refused(tmp_path):
+    assert refusal(tmp_path / "gone.png").startswith("gone.png was not found")
+    assert refusal(str(tmp_path / "no" / "gone.png")).startswith("gone.png was not found")
+    assert refusal(tmp_path).startswith(f"{tmp_path.name} is a folder")
+    assert "folder" in refusal("")
+    assert "not found" in refusal("nul\0.png")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_named_pipe_does_not_hang_the_program(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    assert "not found" in refusal(tmp_path / "pipe.png")
+
+
+def test_a_file_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "secret.png"
+    path.write_bytes(encode(noise(), "PNG"))
+
+    def forbidden(*arguments, **options):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", forbidden)
+    with pytest.raises(PictureError, match=r"^secret\.png may not be read; check its permissions\.$"):
+        load(path)
+
+
+@pytest.mark.parametrize("name", ["tab\there.png", "line\nbreak.png", "bell\x1b[31m.png", b"latin-\xe9.png"])
+def test_a_strange_name_cannot_break_the_line_it_is_printed_on(name, tmp_path):
+    path = tmp_path / os.fsdecode(name)
+    assert refusal(path).encode("utf-8").endswith(b"check where the picture is.")
+
+
+@pytest.mark.parametrize(
+    ("source", "kind"),
+    [(np.zeros((32, 32, 3)), "ndarray"), (torch.zeros(1, 3, 32, 32), "Tensor"), (None, "NoneType"), (3, "int")],
+)
+def test_what_is_no_picture_is_refused_by_its_type(source, kind):
+    assert f"type {kind};" in refusal(source)
+
+
+def test_a_pil_picture_that_cannot_be_used_is_refused(tmp_path):
+    path = tmp_path / "half.png"
+    path.write_bytes(BAD["half.png"][0])
+    with Image.open(path) as lazy:
+        assert refusal(lazy).startswith("half.png is damaged")
+    with Image.open(io.BytesIO(encode(noise(), "PNG"))) as closed:
+        pass
+    closed.close()
+    assert refusal(closed).startswith("The picture is damaged")
+    assert "8×20" in refusal(Image.new("RGB", (8, 20)))
+    assert "0×0" in refusal(Image.new("RGB", (0, 0)))
+
+
+def test_a_pil_picture_with_too_many_pixels_is_refused(monkeypatch):
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 1000)
+    assert "40×26" in refusal(Image.new("RGB", (40, 26)))
+    assert load(Image.new("RGB", (40, 25))).image.size == (40, 25)
+
+
+def test_a_file_opened_as_text_is_refused(tmp_path):
+    path = tmp_path / "words.txt"
+    path.write_text("hello", encoding="utf-8")
+    with path.open(encoding="utf-8") as file:
+        assert refusal(file).startswith("words.txt is damaged")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "JPEG2000", "AVIF", "HEIF"])
+def test_mutated_files_end_as_a_picture_or_a_refusal(format):
+    chance = random.Random(format)
+    whole = encode(noise(), format)
+    for _ in range(60):
+        data = bytearray(whole)
+        for _ in range(chance.choice([1, 4, 16])):
+            data[chance.randrange(chance.choice([60, len(data)]))] = chance.randrange(256)
+        try:
+            image = load(bytes(data)).image
+        except PictureError:
+            continue
+        assert image.mode == "RGB" and max(image.size) <= pictures.MAX_SIDE
+
+
+# Sizes and tensors
+
+
+@pytest.mark.parametrize(
+    ("size", "wanted", "expected"),
+    [
+        ((600, 400), 300, (300, 200)),
+        ((400, 600), 300, (200, 300)),
+        ((512, 512), 256, (256, 256)),
+        ((1000, 335), 300, (300, 100)),  # 100.5, rounded to even
+        ((1999, 1001), 512, (512, 256)),
+        ((100, 60), 512, (512, 307)),
+        ((4000, 16), 64, (64, 1)),
+    ],
+)
+def test_fit_keeps_proportions(size, wanted, expected):
+    assert fit(Image.new("1", size), wanted) == expected
+
+
+def test_fit_squashes_to_a_square_only_when_asked():
+    assert fit(Image.new("1", (600, 400)), 512, square=True) == (512, 512)
+
+
+def test_a_tensor_has_channels_rows_columns_and_values_up_to_one():
+    image = noise(40, 24)
+    tensor = to_tensor(image, image.size)
+    assert (tensor.shape, tensor.dtype, tensor.is_contiguous()) == ((1, 3, 24, 40), torch.float32, True)
+    for x, y in [(0, 0), (39, 0), (0, 23), (39, 23), (17, 5)]:
+        assert tensor[0, :, y, x].mul(255).tolist() == pytest.approx(image.getpixel((x, y)), abs=1e-4)
+
+
+@pytest.mark.parametrize("size", [(40, 24), (1, 1), (17, 300)])
+def test_a_picture_survives_the_way_to_a_tensor_and_back(size):
+    image = noise(*size)
+    assert to_image(to_tensor(image, size)).tobytes() == image.tobytes()
+
+
+def test_every_grey_level_survives_the_way_to_a_tensor_and_back():
+    ramp = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).convert("RGB")
+    assert to_image(to_tensor(ramp, ramp.size)).tobytes() == ramp.tobytes()
+
+
+def test_a_fine_pattern_turns_grey_and_not_into_moire_when_made_smaller():
+    board = Image.fromarray((np.indices((120, 160)).sum(0) % 2 * 255).astype(np.uint8)).convert("RGB")
+    tensor = to_tensor(board, (40, 30))
+    assert tensor.shape == (1, 3, 30, 40)
+    assert (tensor - 0.5).abs().max() < 0.02
+
+
+def test_a_tensor_may_change_without_changing_the_picture():
+    image = noise()
+    to_tensor(image, image.size).zero_()
+    assert image.tobytes() == noise().tobytes()
+
+
+def test_values_are_clamped_and_rounded_on_the_way_out():
+    values = torch.tensor([-3.0, 0.4 / 255, 0.6 / 255, 99.6 / 255, 1.0, 7.0])
+    assert np.asarray(to_image(values.expand(1, 3, 1, 6)))[0, :, 0].tolist() == [0, 0, 1, 100, 255, 255]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_a_tensor_under_optimisation_can_be_seen(dtype):
+    tensor = torch.full((1, 3, 4, 6), 0.2, dtype=dtype, requires_grad=True)
+    image = to_image(tensor)
+    assert (image.mode, image.size) == ("RGB", (6, 4))
+    assert image.getextrema() == ((51, 51),) * 3
+
+
+def test_a_picture_comes_out_in_the_size_asked_for():
+    tensor = to_tensor(Image.linear_gradient("L").convert("RGB"), (32, 32))
+    assert to_image(tensor, (32, 32)).tobytes() == to_image(tensor).tobytes()
+    large = np.asarray(to_image(tensor, (64, 96)), float)
+    assert large.shape == (96, 64, 3)
+    assert np.abs(large[8:-8, 30, 0] - (np.arange(96)[8:-8] + 0.5) / 96 * 255).max() < 4
