@@ -43,7 +43,7 @@ class Backbone:
         """Raise SettingsError, with a suggestion, for a layer that this backbone does not have."""
         for layer in layers:
             if layer not in self.layers:
-                near = difflib.get_close_matches(layer, self.layers, n=1, cutoff=0.5)
+                near = difflib.get_close_matches(layer.replace("relu", "conv"), self.layers, n=1, cutoff=0.5)
                 hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(self.layers)}."
                 raise SettingsError(f"The backbone {self.name} has no layer {layer!r}: {hint}")
 

@@ -115,11 +115,14 @@ def _checked(name: str, knob: Knob, default: Any, value: Any) -> Any:
         return value
     if isinstance(default, (int, float)):
         kind = "a whole number" if isinstance(default, int) else "a number"
-        number = float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else math.nan
-        if not knob.low <= number <= knob.high or (isinstance(default, int) and number % 1):
+        if not _is_number(value) or not knob.low <= value <= knob.high or (isinstance(default, int) and value % 1):
             raise SettingsError(f"{name} must be {kind} from {knob.low:.10g} to {knob.high:.10g}, not {value!r}.")
-        return type(default)(number)
+        return type(default)(value)
     return _checked_layers(name, value) if name != "style_layer_weights" else _checked_weights(name, value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def _checked_layers(name: str, value: Any) -> tuple[str, ...]:
@@ -133,10 +136,8 @@ def _checked_layers(name: str, value: Any) -> tuple[str, ...]:
 def _checked_weights(name: str, value: Any) -> tuple[float, ...] | None:
     if value is None:
         return None
-    if not isinstance(value, (list, tuple)) or not all(
-        isinstance(w, (int, float)) and 0 <= w < math.inf for w in value
-    ):
-        raise SettingsError(f"{name} must be numbers of at least 0, not {value!r}.")
+    if not isinstance(value, (list, tuple)) or not all(_is_number(w) and 0 <= w <= 1e6 for w in value):
+        raise SettingsError(f"{name} must be numbers from 0 to 1000000, not {value!r}.")
     return tuple(float(w) for w in value)
 
 

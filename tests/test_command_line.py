@@ -343,7 +343,7 @@ def test_bad_input_costs_one_line(desk: Path, capsys: pytest.CaptureFixture[str]
     (desk / "link-to-photo.png").symlink_to("photo.png")
     (desk / "second-name.png").hardlink_to("photo.png")
     before = {path: path.read_bytes() for path in desk.iterdir() if path.is_file()}
-    argv = ["photo.png", "painting.png", "-o", "out.png", "--backbone", "auto", *flags.split()]
+    argv = ["photo.png", "painting.png", "-o", "out.png", *SMALL, "--backbone", "auto", *flags.split()]
     assert reason in refusal(capsys, argv)
     assert {path: path.read_bytes() for path in desk.iterdir() if path.is_file()} == before
 

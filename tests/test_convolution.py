@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import functools
 import threading
 
 import pytest
@@ -9,9 +8,8 @@ import torch.nn.functional as nnf
 from torch import Tensor
 
 from styletransfer import convolution
-from styletransfer.convolution import Conv3x3, Direct, Winograd
+from styletransfer.convolution import ROUTES, Conv3x3
 
-ROUTES = {"direct": Direct, "winograd4": functools.partial(Winograd, m=4), "winograd6": functools.partial(Winograd, m=6)}
 SHAPES = [  # C, K, H, W: a multiple of no tile, of both, thin, tiny, wide, several chunks
     (16, 32, 13, 17), (32, 16, 24, 24), (16, 16, 1, 9), (16, 16, 9, 1), (16, 16, 1, 1), (32, 32, 8, 8),
     (16, 48, 5, 200), (16, 16, 140, 30), (3, 64, 20, 31), (64, 3, 20, 31),

@@ -314,7 +314,7 @@ def test_a_picture_too_narrow_for_the_layers_is_refused_in_one_sentence(swapped,
     with pytest.raises(PictureError) as error:
         next(stylize(*pair, Settings(size=64), backbone=vgg16))
     message = str(error.value)
-    assert "painting" if swapped else "photo" in message
+    assert ("painting" if swapped else "photo") in message
     assert "64×10" in message
     assert message.endswith(".")
     assert "\n" not in message
