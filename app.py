@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import os
 import tempfile
 import threading
@@ -157,19 +158,17 @@ def picture(label: str) -> gr.Image:
     return image
 
 
-def examples() -> list[list[str]]:
-    """Photo, painting and what they give, for each result in examples/results, named PHOTO--PAINTING.jpg."""
-    rows = []
-    for result in sorted((EXAMPLES / "results").glob("*--*.jpg")):
-        photo, painting = result.stem.split("--")
-        rows.append(
-            [
-                str(EXAMPLES / "content" / f"{photo}.jpg"),
-                str(EXAMPLES / "style" / f"{painting}.webp"),
-                str(result),
-            ]
-        )
-    return rows
+def examples() -> list[list[str | float]]:
+    """Photo, painting, position of the style slider and what they give, for each pair of examples/pairs.csv."""
+    return [
+        [
+            str(EXAMPLES / "content" / f"{pair['photo']}.jpg"),
+            str(EXAMPLES / "style" / f"{pair['painting']}.webp"),
+            knobs()["style_weight"].position(float(pair["style_weight"])),
+            str(EXAMPLES / "results" / f"{pair['photo']}--{pair['painting']}.jpg"),
+        ]
+        for pair in csv.DictReader((EXAMPLES / "pairs.csv").open())
+    ]
 
 
 def build(download: backbones.Vgg19Download | None = None) -> gr.Blocks:
@@ -201,8 +200,8 @@ def build(download: backbones.Vgg19Download | None = None) -> gr.Blocks:
                 plot = gr.Plot(label="Loss by iteration", show_label=False, elem_id="curves")
         gr.Examples(
             examples(),
-            [photo, painting, view],
-            label="Examples: photo, painting, what they give",
+            [photo, painting, sliders[TURNED.index("style_weight")], view],
+            label="Examples: photo, painting, strength of the style, and what they give",
             cache_examples=False,
             elem_id="examples",
         )
@@ -249,7 +248,10 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
     parser.add_argument("--port", type=int, help="port to listen on (default: the first free one from 7860)")
     parser.add_argument("--share", action="store_true", help="also print a public link")
+    parser.add_argument("--weights", metavar="FILE", help="paint with the VGG-19 in this .pth or .safetensors file")
     options = parser.parse_args()
+    if options.weights:
+        os.environ["STYLETRANSFER_VGG19"] = options.weights
     download = None
     if weights.cached_vgg19() is None:
         download = backbones.Vgg19Download()

@@ -270,8 +270,7 @@ def ink_wash(rng: Generator) -> np.ndarray:
 def pointillism(rng: Generator) -> np.ndarray:
     """A river at evening in dots of pure pigment, chosen so that they mix in the eye."""
     pigments = palette(
-        "faf6e8 fce26e fab032 ee6e32 d6323c f096aa 964696 463c96 "
-        "1e50b4 5aa0dc 288c8c 287846 82b446 c8d75a 282850"
+        "faf6e8 fce26e fab032 ee6e32 d6323c f096aa 964696 463c96 1e50b4 5aa0dc 288c8c 287846 82b446 c8d75a 282850"
     )
     scene = gradient(Y / (0.55 * H), palette("5a8cd7 96b4dc f5c8aa fcd678"))
     sun = np.hypot(X - 0.66 * W, Y - 0.4 * H)

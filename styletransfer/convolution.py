@@ -58,7 +58,8 @@ A_T = {
 }  # fmt: skip
 
 LARGE = 256 * 256  # C·K beyond which memory counts: F(6×6) turns the 9 numbers of a kernel into 64
-TILES = 256  # per chunk: enough for an efficient product, few enough to stay in the cache
+TILES = 128  # per chunk: enough for an efficient product, few enough to stay in the cache
+TILES_LARGE = 256  # of a large layer: there it is the kernel that should be read seldom
 ROUNDS, SLAB = 5, 24  # a route is timed this often, on this many rows
 
 
@@ -152,7 +153,7 @@ class Winograd:
         m, n, C, K = self.m, self.n, self.C, self.K
         H, W = x.shape[2:]
         rows, cols = -(-H // m), -(-W // m)
-        step = min(rows, max(1, round(TILES / cols)))
+        step = min(rows, max(1, round((TILES_LARGE if C * K > LARGE else TILES) / cols)))
         T = step * cols
         U = self._pack(T)
         x = x[0].permute(1, 2, 0)

@@ -23,8 +23,8 @@ from .settings import Settings
 
 REFERENCE_SIZE = 512
 """The long side at which α is the paper's: see Objective."""
-COARSEST_SIDE = 64
-"""No coarse stage has a shorter side: a face is a few positions of conv4_2 by then."""
+COARSEST_SIDE = 80
+"""No coarse stage has a shorter side: a face is down to a few positions of conv4_2 by then, and gets bent."""
 
 
 class Stage(NamedTuple):

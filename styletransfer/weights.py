@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import hashlib
 import http.client
+import os
 import queue
 import threading
 import urllib.error
@@ -94,7 +95,9 @@ def bundled_vgg16() -> Weights:
 
 
 def cached_vgg19() -> Path | None:
-    """The VGG-19 in torch's download cache or else in the Hugging Face Hub's, or None."""
+    """The VGG-19 that $STYLETRANSFER_VGG19 names, or in torch's download cache, or the Hugging Face Hub's, or None."""
+    if named := os.environ.get("STYLETRANSFER_VGG19"):
+        return Path(named)
     if _download_path().is_file():
         return _download_path()
     found = huggingface_hub.try_to_load_from_cache("timm/vgg19.tv_in1k", "model.safetensors")

@@ -16,7 +16,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 import app
-from styletransfer import PRESETS, weights
+from styletransfer import PRESETS, backbones, weights
 from styletransfer.settings import knobs
 
 PHOTO = app.EXAMPLES / "content" / "chelsea.jpg"
@@ -28,7 +28,9 @@ MINUTE = 60_000  # milliseconds
 def url() -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(weights, "cached_vgg19", lambda: None)
-        page = app.build()
+        download = backbones.Vgg19Download()  # never started: it stands for one on a slow network
+        download.status = "VGG-19 is on its way (42%)."
+        page = app.build(download)
         yield app.launch(page, prevent_thread_lock=True, quiet=True)[1]
         page.close()
 
@@ -102,8 +104,16 @@ def test_bad_input_through_the_api_gets_one_sentence(client: Client, changes: di
 
 
 def test_a_text_named_jpg_is_refused_in_one_sentence(client: Client, tmp_path: Path) -> None:
-    with pytest.raises(AppError, match=r"photo\.jpg is not a picture"):
+    with pytest.raises(AppError, match=r"photo\.jpg is not in a readable format"):
         client.predict(**arguments(photo=file_named(tmp_path, "photo.jpg", b"not a picture, but a text")))
+
+
+def test_every_example_has_its_pictures_and_its_result() -> None:
+    rows = app.examples()
+    assert len(rows) >= 6
+    for photo, painting, _, result in rows:
+        for path in (photo, painting, result):
+            assert Path(str(path)).is_file(), path
 
 
 def test_every_preset_puts_the_sliders_where_its_settings_are(client: Client) -> None:
@@ -180,6 +190,10 @@ def test_a_person_paints_an_example_watches_and_stops(page: Page) -> None:
         assert png.format == "PNG"
     assert shown(page) == kept
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "the page scrolls sideways"
+
+
+def test_the_page_shows_how_far_the_download_of_vgg19_is(page: Page) -> None:
+    expect(page.locator("#backbone")).to_contain_text("on its way (42%)")
 
 
 def test_paint_without_a_photo_says_so_and_can_be_pressed_again(page: Page) -> None:

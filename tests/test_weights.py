@@ -141,12 +141,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 # --- layers ---
 
 
-@pytest.mark.parametrize(
-    ("architecture", "per_block"), [("vgg16", (2, 2, 3, 3, 3)), ("vgg19", weights.VGG19_BLOCKS)]
-)
-def test_layers_are_named_and_placed_as_torchvision_has_them(
-    architecture: str, per_block: tuple[int, ...]
-) -> None:
+@pytest.mark.parametrize(("architecture", "per_block"), [("vgg16", (2, 2, 3, 3, 3)), ("vgg19", weights.VGG19_BLOCKS)])
+def test_layers_are_named_and_placed_as_torchvision_has_them(architecture: str, per_block: tuple[int, ...]) -> None:
     block, place, expected = 1, 0, []
     features = skeleton(architecture).features
     for index, module in enumerate(features):
@@ -203,9 +199,7 @@ def test_bundled_vgg16_is_fed_what_it_was_trained_on() -> None:
 
 def test_bundled_files_are_small_and_all_under_a_checksum() -> None:
     shards = sorted(weights.VGG16_FOLDER.glob("*.safetensors"))
-    listed = dict(
-        line.split()[::-1] for line in (weights.VGG16_FOLDER / "SHA256SUMS").read_text().splitlines()
-    )
+    listed = dict(line.split()[::-1] for line in (weights.VGG16_FOLDER / "SHA256SUMS").read_text().splitlines())
     assert listed == {shard.name: hashlib.sha256(shard.read_bytes()).hexdigest() for shard in shards}
     assert all(shard.stat().st_size < 10_000_000 for shard in shards)
 
@@ -257,9 +251,7 @@ def test_vgg19_is_read_from_either_of_torch_s_formats(tmp_path: Path, oldest_for
 @pytest.fixture
 def timm_file(tmp_path: Path) -> Path:
     """A VGG-19 as timm keeps it: torchvision's convolutions, a classifier of other names; here as float16."""
-    state = {
-        key: tensor.half().contiguous() for key, tensor in state_dict("vgg19").items() if "features" in key
-    }
+    state = {key: tensor.half().contiguous() for key, tensor in state_dict("vgg19").items() if "features" in key}
     path = tmp_path / "timm.safetensors"
     save_file(state | {"head.fc.bias": torch.zeros(1000)}, path)
     return path
@@ -350,6 +342,13 @@ def test_nothing_is_found_in_empty_caches() -> None:
     assert weights.cached_vgg19() is None
 
 
+def test_the_file_that_the_environment_names_comes_first(monkeypatch, tmp_path):
+    monkeypatch.setenv("STYLETRANSFER_VGG19", str(tmp_path / "mine.pth"))
+    assert weights.cached_vgg19() == tmp_path / "mine.pth"
+    with pytest.raises(WeightsError, match=r"mine\.pth"):
+        weights.read_vgg19(weights.cached_vgg19())
+
+
 def test_torchvision_s_own_download_is_found(checkpoints: Path) -> None:
     path = checkpoints / "vgg19-dcbb9e9d.pth"
     path.touch()
@@ -369,9 +368,7 @@ def test_hub_s_cache_is_found_and_never_deleted(tmp_path: Path) -> None:
     assert path.exists()
 
 
-def test_damaged_download_is_deleted_and_the_next_start_downloads_afresh(
-    server: Server, checkpoints: Path
-) -> None:
+def test_damaged_download_is_deleted_and_the_next_start_downloads_afresh(server: Server, checkpoints: Path) -> None:
     path = checkpoints / server.url.rpartition("/")[2]
     path.write_bytes(server.body[:-1])
     assert weights.cached_vgg19() == path
@@ -380,9 +377,7 @@ def test_damaged_download_is_deleted_and_the_next_start_downloads_afresh(
     assert_is_fake_vgg19(weights.read_vgg19(weights.download_vgg19()))
 
 
-def test_file_that_the_cache_only_links_to_is_not_deleted(
-    server: Server, checkpoints: Path, tmp_path: Path
-) -> None:
+def test_file_that_the_cache_only_links_to_is_not_deleted(server: Server, checkpoints: Path, tmp_path: Path) -> None:
     mine = tmp_path / server.url.rpartition("/")[2]
     mine.write_bytes(b"broken")
     link = checkpoints / mine.name
@@ -484,9 +479,7 @@ def test_download_that_stalls_is_given_up(server: Server, checkpoints: Path) -> 
 def test_refused_connection_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        monkeypatch.setattr(
-            weights, "VGG19_URL", f"http://127.0.0.1:{unused.getsockname()[1]}/vgg19-00000000.pth"
-        )
+        monkeypatch.setattr(weights, "VGG19_URL", f"http://127.0.0.1:{unused.getsockname()[1]}/vgg19-00000000.pth")
         assert "refused" in refusal(weights.download_vgg19)
 
 
