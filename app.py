@@ -152,7 +152,10 @@ def slider(name: str) -> gr.Slider:
 
 
 def picture(label: str) -> gr.Image:
-    """An input that hands over the file as it came: reading it, and refusing it, is the engine's."""
+    """An input that hands over the file as it came: reading it, and refusing it, is the engine's.
+
+    Never send it a gr.update: Gradio would then build it anew for that visitor, with its own reading.
+    """
     image = gr.Image(label=label, sources=["upload", "clipboard"], height=240, elem_id=label.lower())
     image.preprocess = lambda payload: payload and payload.path  # type: ignore
     return image
@@ -198,11 +201,12 @@ def build(download: backbones.Vgg19Download | None = None) -> gr.Blocks:
                 told = gr.Markdown("Nothing painted yet.", elem_id="status")
                 file = gr.DownloadButton("Download PNG", elem_id="download")
                 plot = gr.Plot(label="Loss by iteration", show_label=False, elem_id="curves")
-        gr.Examples(
-            examples(),
-            [photo, painting, sliders[TURNED.index("style_weight")], view],
-            label="Examples: photo, painting, strength of the style, and what they give",
-            cache_examples=False,
+        pairs = gr.Dataset(
+            label="Examples: press one",
+            components=[gr.Image(visible=False) for _ in range(3)],
+            headers=["Photo", "Painting", "Result"],
+            samples=[[photo, painting, result] for photo, painting, _, result in examples()],
+            type="index",
             elem_id="examples",
         )
         gr.Markdown(lambda: download.status if download else "", every=2.0 if download else None, elem_id="backbone")
@@ -219,6 +223,13 @@ def build(download: backbones.Vgg19Download | None = None) -> gr.Blocks:
         for over in (run.success, run.failure):
             over(end, None, [start, stop], queue=False, api_visibility="private")
         stop.click(lambda job: job.stopped.set(), job, queue=False, api_visibility="private")
+        pairs.click(
+            lambda index: examples()[index],
+            pairs,
+            [photo, painting, sliders[TURNED.index("style_weight")], view],
+            queue=False,
+            api_visibility="private",
+        )
         preset.input(turn_to, preset, sliders, queue=False, api_visibility="private")
     return page
 

@@ -23,8 +23,8 @@ from .settings import Settings
 
 REFERENCE_SIZE = 512
 """The long side at which α is the paper's: see Objective."""
-COARSEST_SIDE = 80
-"""No coarse stage has a shorter side: a face is down to a few positions of conv4_2 by then, and gets bent."""
+COARSEST_SIZE = 96
+"""No coarse stage is smaller, in pixels of its long side: a face is down to a few positions of conv4_2 by then, and gets bent."""
 
 
 class Stage(NamedTuple):
@@ -130,7 +130,7 @@ def stylize(
     notes = tuple(note for note in (photo.note, painting.note, second_choice) if note)
     plan = stages(settings, _smallest_size(photo.image, painting.image, settings))
     work, done = sum(stage.iterations * stage.size**2 for stage in plan), 0
-    iteration, x = 0, None
+    iteration, x, pace = 0, None, math.inf
     for stage in plan:
         P, S = (
             pictures.to_tensor(image, pictures.fit(image, stage.size, square=settings.square)).to(backbone.device)
@@ -139,16 +139,19 @@ def stylize(
         x = _start(P, settings) if x is None else nnf.interpolate(x, P.shape[2:], mode="bicubic").clamp(0, 1)
         objective, optimiser = Objective(backbone, settings, P, S), LBFGS()
         for _ in range(stage.iterations):
+            begun = time.monotonic()
             evaluated, gradient = objective(x)
             x_next = optimiser.step(x, evaluated.total, gradient)
             if optimiser.accepted:
                 shown, shown_losses = x, evaluated
             iteration, done, seconds = iteration + 1, done + stage.size**2, time.monotonic() - started
+            # The best so far: each stage's first evaluation is slower, for it also times the convolutions' routes.
+            pace = min(pace, (time.monotonic() - begun) / stage.size**2)
             yield Frame(
                 iteration,
                 stage.size,
                 seconds,
-                seconds * (work - done) / done,
+                pace * (work - done),
                 shown_losses,
                 settings,
                 backbone.name,
@@ -180,4 +183,4 @@ def _smallest_size(photo: Image.Image, painting: Image.Image, settings: Settings
                 f"layers, which need {needed}: crop it, or choose a larger size."
             )
         longest = max(longest, max(width, height) / min(width, height))
-    return math.ceil(max(needed, COARSEST_SIDE) * longest)
+    return max(COARSEST_SIZE, math.ceil(needed * longest))

@@ -29,11 +29,11 @@ class Knob:
 
     def position(self, value: float) -> float:
         """Where a slider stands for `value`: at its power of ten for a `log` knob."""
-        return math.log10(value) if self.log else value
+        return round(math.log10(value), 1) if self.log else value
 
     def value(self, position: float) -> float:
         """The value for which a slider stands at `position`."""
-        return 10**position if self.log else position
+        return float(f"{10**position:.2g}") if self.log else position  # 7.3 stands for 2e7
 
 
 def _knob(default: Any, help: str, **limits: Any) -> Any:
