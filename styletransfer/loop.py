@@ -24,7 +24,7 @@ from .settings import Settings
 REFERENCE_SIZE = 512
 """The long side at which α is the paper's: see Objective."""
 COARSEST_SIZE = 96
-"""No coarse stage is smaller, in pixels of its long side: a face is down to a few positions of conv4_2 by then, and gets bent."""
+"""No coarse stage has a shorter long side: a face is down to a few positions of conv4_2 by then, and gets bent."""
 
 
 class Stage(NamedTuple):
