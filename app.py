@@ -18,7 +18,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 import gradio as gr
 import plotly.graph_objects as go
 
-from styletransfer import PRESETS, Losses, Settings, StyleTransferError, backbones, stylize, weights
+from styletransfer import PRESETS, Frame, Losses, Settings, StyleTransferError, backbones, stylize, weights
 from styletransfer.settings import knobs
 
 EXAMPLES = Path(__file__).with_name("examples")
@@ -67,13 +67,11 @@ def paint(
             if frame.iteration == frame.iterations or job.stopped.is_set():
                 break
             now = time.monotonic()
-            view = plot = gr.skip()
             if now - viewed > SECONDS_PER_VIEW:
-                view, viewed = frame.picture, now
-            if now - plotted > SECONDS_PER_PLOT:
-                plot, plotted = figure(curves, settings), now
-            if view is frame.picture:
-                yield view, status(frame, "Painting", f"about {frame.remaining:.0f} s left"), plot, gr.skip()
+                viewed, plot = now, gr.skip()
+                if now - plotted > SECONDS_PER_PLOT:
+                    plotted, plot = now, figure(curves, settings)
+                yield frame.picture, status(frame, "Painting", f"about {frame.remaining:.0f} s left"), plot, gr.skip()
         frames.close()
     except StyleTransferError as error:
         raise gr.Error(str(error), title="That does not work", print_exception=False) from error
@@ -92,7 +90,7 @@ def chosen(preset: str, positions: tuple[float, ...]) -> Settings:
     return replace(PRESETS[preset], **turned)
 
 
-def status(frame: Any, what: str, *more: str) -> str:
+def status(frame: Frame, what: str, *more: str) -> str:
     """One line: where the run is, and below it what the user should know of it."""
     now = [
         f"**{what}**: {frame.iteration} of {frame.iterations}",
