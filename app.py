@@ -34,6 +34,7 @@ class Job:
 
     def __init__(self) -> None:
         self.stopped = threading.Event()
+        self.running = False
 
     def __deepcopy__(self, memo: object) -> Job:
         return Job()  # each visitor's own
@@ -58,7 +59,7 @@ def paint(
         settings = chosen(preset, positions)
         if not photo or not painting:
             raise StyleTransferError(f"Choose a {'painting' if photo else 'photo'} first.")
-        yield gr.skip(), "Looking at the two pictures …", gr.skip(), None
+        yield gr.skip(), "Looking at the two pictures …", gr.skip(), gr.skip()
         frames = stylize(photo, painting, settings)
         while True:
             with COMPUTE:
@@ -159,22 +160,23 @@ def picture(label: str) -> gr.Image:
     return image
 
 
-def examples() -> list[list[str | float]]:
+def examples() -> list[tuple[str, str, float, str]]:
     """Photo, painting, position of the style slider and what they give, for each pair of examples/pairs.csv."""
-    return [
-        [
-            str(EXAMPLES / "content" / f"{pair['photo']}.jpg"),
-            str(EXAMPLES / "style" / f"{pair['painting']}.webp"),
-            knobs()["style_weight"].position(float(pair["style_weight"])),
-            str(EXAMPLES / "results" / f"{pair['photo']}--{pair['painting']}.jpg"),
+    with (EXAMPLES / "pairs.csv").open() as file:
+        return [
+            (
+                str(EXAMPLES / "content" / f"{pair['photo']}.jpg"),
+                str(EXAMPLES / "style" / f"{pair['painting']}.webp"),
+                knobs()["style_weight"].position(float(pair["style_weight"])),
+                str(EXAMPLES / "results" / f"{pair['photo']}--{pair['painting']}.jpg"),
+            )
+            for pair in csv.DictReader(file)
         ]
-        for pair in csv.DictReader((EXAMPLES / "pairs.csv").open())
-    ]
 
 
 def build(download: backbones.Vgg19Download | None = None) -> gr.Blocks:
     """The page; `download` is the one whose state it shows."""
-    with gr.Blocks(title="Photo to painting", delete_cache=(600, 3600)) as page:
+    with gr.Blocks(title="Photo to painting", delete_cache=(3600, 86400)) as page:
         job = gr.State(Job)
         gr.Markdown("# Photo to painting\nChoose a photo and a painting, press **Paint**, and watch.")
         with gr.Row():
@@ -209,7 +211,7 @@ def build(download: backbones.Vgg19Download | None = None) -> gr.Blocks:
         )
         gr.Markdown(lambda: download.status if download else "", every=2.0 if download else None, elem_id="backbone")
 
-        started = start.click(begin, job, [start, stop], queue=False, api_visibility="private")
+        started = start.click(begin, job, [start, stop, told], queue=False, api_visibility="private")
         run = started.then(
             paint,
             [job, photo, painting, preset, *sliders],
@@ -218,13 +220,13 @@ def build(download: backbones.Vgg19Download | None = None) -> gr.Blocks:
             concurrency_limit=1,
             show_progress="hidden",
         )
-        for over in (run.success, run.failure):
-            over(end, None, [start, stop], queue=False, api_visibility="private")
+        run.success(end, job, [start, stop], queue=False, api_visibility="private")
+        run.failure(fail, job, [start, stop, told], queue=False, api_visibility="private")
         stop.click(lambda job: job.stopped.set(), job, queue=False, api_visibility="private")
         pairs.click(
-            lambda index: examples()[index],
-            pairs,
-            [photo, painting, sliders[TURNED.index("style_weight")], view],
+            fill,
+            [job, pairs],
+            [photo, painting, preset, *sliders, view, told, plot, file],
             queue=False,
             api_visibility="private",
         )
@@ -232,13 +234,32 @@ def build(download: backbones.Vgg19Download | None = None) -> gr.Blocks:
     return page
 
 
-def begin(job: Job) -> tuple[Any, Any]:
+def begin(job: Job) -> tuple[Any, Any, str]:
+    """Paint was pressed: until a place is free, the page says so."""
     job.stopped.clear()
-    return gr.update(interactive=False), gr.update(interactive=True)
+    job.running = True
+    return gr.update(interactive=False), gr.update(interactive=True), "Waiting for a free place …"
 
 
-def end() -> tuple[Any, Any]:
+def end(job: Job) -> tuple[Any, Any]:
+    """The run is over."""
+    job.running = False
     return gr.update(interactive=True), gr.update(interactive=False)
+
+
+def fail(job: Job) -> tuple[Any, Any, str]:
+    """The run could not begin, and a message on the page has said why."""
+    return *end(job), "Nothing was painted this time."
+
+
+def fill(job: Job, index: int) -> tuple[Any, ...]:
+    """An example was pressed: its pictures, the settings it was painted with and, unless a run is on, its result."""
+    photo, painting, position, result = examples()[index]
+    preset = next(iter(PRESETS))
+    positions = turn_to(preset)
+    positions[TURNED.index("style_weight")] = position
+    shown = (result, "This is what the pair gives. Press **Paint** to see it form.", None, None)
+    return photo, painting, preset, *positions, *([gr.skip()] * 4 if job.running else shown)
 
 
 def turn_to(preset: str) -> list[float]:
@@ -249,7 +270,7 @@ def turn_to(preset: str) -> list[float]:
 def launch(page: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
     """Serve the page; `options` are those of Gradio's launch."""
     theme = gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
-    return page.queue(max_size=8).launch(max_file_size="20mb", theme=theme, **options)
+    return page.queue(max_size=8).launch(max_file_size="20mb", allowed_paths=[str(EXAMPLES)], theme=theme, **options)
 
 
 def main() -> None:
@@ -259,6 +280,8 @@ def main() -> None:
     parser.add_argument("--share", action="store_true", help="also print a public link")
     parser.add_argument("--weights", metavar="FILE", help="paint with the VGG-19 in this .pth or .safetensors file")
     options = parser.parse_args()
+    if options.weights and not Path(options.weights).is_file():
+        parser.error(f"there is no file {options.weights}: name a VGG-19 in .pth or .safetensors form")
     if options.weights:
         os.environ["STYLETRANSFER_VGG19"] = options.weights
     download = None

@@ -212,15 +212,18 @@ def _progress(iterations: int, quiet: bool) -> Iterator[Callable[[Frame], None]]
 @contextmanager
 def _log(path: Path) -> Iterator[Callable[[Frame], None]]:
     """A function that writes a frame's row, at once, so that an interrupted run has its rows."""
-    with _can_write(path), path.open("w", newline="") as file:
+    with _can_write(path), path.open("a", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
 
-        def write(row: Sequence[object]) -> None:
-            writer.writerow(row)
+        def write(frame: Frame) -> None:
+            if frame.iteration == 1:
+                if file.tell():  # an older log, which a run that cannot begin leaves as it was
+                    file.truncate(0)
+                writer.writerow(LOG_HEADER)
+            writer.writerow((frame.iteration, frame.size, frame.seconds, *frame.losses))
             file.flush()
 
-        write(LOG_HEADER)
-        yield lambda frame: write((frame.iteration, frame.size, frame.seconds, *frame.losses))
+        yield write
 
 
 def _save(picture: Image.Image, path: Path) -> None:

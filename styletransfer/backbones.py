@@ -23,7 +23,7 @@ class Backbone:
     """A VGG up to its deepest convolution: 3×3 convolutions named conv1_1 … conv5_4, 2×2 max pooling between blocks.
 
     A layer's activation is taken after its ReLU, as in the paper. Every layer is rescaled to a mean activation
-    of 1, as the paper's network was, so that α and β mean the same on any backbone. Up to that factor each layer
+    of 1, as the paper did for every filter, so that α and β mean the same on any backbone. Up to that factor each layer
     computes what it did before, since ReLU and max pooling commute with it.
     """
 

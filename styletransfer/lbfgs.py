@@ -11,13 +11,14 @@ from torch import Tensor
 class LBFGS:
     """Minimise f over pictures in [0, 1]: give it f and its gradient at the picture it asked for, get the next one.
 
-    Two departures from the textbook, because the result is saved in 8 bits and starts far from its minimum:
+    Three departures from the textbook, because the result is saved in 8 bits and starts far from its minimum:
 
     - Steps are projected on the gamut, and pixels that push against its walls are left out of the quasi-Newton
       direction (Bertsekas 1982). When only the finished picture was clamped, the style loss of the saved file was
       6 times the one reported (512 px, 300 iterations).
     - The first step moves the most-moved pixel by FIRST_MOVE; later ones never move any by more than LARGEST_MOVE.
       torch's first step of L1 length 1 is lost in float32, and the loss climbs for 20 evaluations.
+    - There is no line search. A step that more than doubles the best loss, or gives no number, is taken back.
     """
 
     HISTORY = 20

@@ -34,9 +34,12 @@ class Stage(NamedTuple):
     iterations: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Frame:
-    """One evaluation of the loss: where the run is, and the picture that was evaluated."""
+    """One evaluation of the loss: where the run is, and the picture that was evaluated.
+
+    In the place of a step that diverged, the one before is shown again; the last frame has the best of its stage.
+    """
 
     iteration: int  # from 1 to settings.iterations
     size: int  # long side at which this stage paints, in pixels
@@ -138,15 +141,20 @@ def stylize(
         )
         x = _start(P, settings) if x is None else nnf.interpolate(x, P.shape[2:], mode="bicubic").clamp(0, 1)
         objective, optimiser = Objective(backbone, settings, P, S), LBFGS()
+        best_losses: Losses | None = None
         for _ in range(stage.iterations):
             begun = time.monotonic()
             evaluated, gradient = objective(x)
             x_next = optimiser.step(x, evaluated.total, gradient)
             if optimiser.accepted:
                 shown, shown_losses = x, evaluated
+            if best_losses is None or evaluated.total < best_losses.total:
+                best, best_losses = x, evaluated
             iteration, done, seconds = iteration + 1, done + stage.size**2, time.monotonic() - started
             # The best so far: each stage's first evaluation is slower, for it also times the convolutions' routes.
             pace = min(pace, (time.monotonic() - begun) / stage.size**2)
+            if iteration == settings.iterations:
+                shown, shown_losses = best, best_losses
             yield Frame(
                 iteration,
                 stage.size,
@@ -160,7 +168,7 @@ def stylize(
                 pictures.fit(photo.image, settings.size, square=settings.square),
             )
             x = x_next
-        x = shown
+        x = best
 
 
 def _start(P: Tensor, settings: Settings) -> Tensor:

@@ -11,7 +11,10 @@ from torch import Tensor
 
 
 class Losses(NamedTuple):
-    """L_content, L_style and L_tv, not yet weighted, and L_total = α L_content + β L_style + γ L_tv."""
+    """L_content, L_style and L_tv, not yet weighted, and L_total = α L_content + β L_style + γ L_tv.
+
+    L_content is that of 512 px: at other sizes the sum is multiplied by (512/size)² (see loop.Objective).
+    """
 
     content: float
     style: float

@@ -209,4 +209,17 @@ def test_a_broken_file_says_so_and_keeps_the_painting(page: Page, tmp_path: Path
     expect(page.locator("#painting img")).to_be_visible()
     page.get_by_role("button", name="Paint", exact=True).click()
     expect(page.get_by_text("holiday.png")).to_be_visible()
+    expect(page.locator("#status")).to_contain_text("Nothing was painted this time.")
     expect(page.locator("#painting img")).to_be_visible()
+
+
+def test_an_example_pressed_during_a_run_leaves_the_runs_picture_alone() -> None:
+    job = app.Job()
+    idle, fields = app.fill(job, 0), len(app.TURNED) + 3
+    app.begin(job)
+    busy = app.fill(job, 0)
+    assert busy[:fields] == idle[:fields]
+    assert idle[fields] == app.examples()[0][3]
+    assert idle[fields] not in busy
+    app.end(job)
+    assert app.fill(job, 0) == idle

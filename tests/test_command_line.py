@@ -158,6 +158,15 @@ def test_the_log_has_the_losses_of_every_iteration_in_full(desk: Path) -> None:
 # What it asks the engine for
 
 
+def test_an_older_log_is_replaced_by_a_run_and_left_by_one_that_cannot_begin(desk: Path) -> None:
+    log = desk / "losses.csv"
+    log.write_text("an older run's rows\n" * 100)
+    assert paint(*SMALL, "--style-layers", "conv9_9", "--log", "losses.csv") == 2
+    assert log.read_text() == "an older run's rows\n" * 100
+    assert paint(*SMALL, "--log", "losses.csv") == 0
+    assert [row["iteration"] for row in rows(log)] == [1, 2, 3, 4]
+
+
 def test_without_flags_a_run_has_the_default_settings(asked_for: Callable[..., Any]) -> None:
     assert asked_for() == (Settings(), None)
 
