@@ -131,8 +131,8 @@ def figure(curves: list[Losses], settings: Settings) -> go.Figure:
         plot_bgcolor="rgba(0,0,0,0)",
         uirevision="losses",
     )
-    plot.update_xaxes(gridcolor="rgba(128,128,128,0.25)", zeroline=False)
-    plot.update_yaxes(gridcolor="rgba(128,128,128,0.25)", zeroline=False)
+    for update in (plot.update_xaxes, plot.update_yaxes):
+        update(gridcolor="rgba(128,128,128,0.25)", zeroline=False)
     return plot
 
 
@@ -209,7 +209,8 @@ def build(download: backbones.Vgg19Download | None = None) -> gr.Blocks:
             type="index",
             elem_id="examples",
         )
-        gr.Markdown(lambda: download.status if download else "", every=2.0 if download else None, elem_id="backbone")
+        if download:
+            gr.Markdown(lambda: download.status, every=2.0, elem_id="backbone")
 
         started = start.click(begin, job, [start, stop, told], queue=False, api_visibility="private")
         run = started.then(

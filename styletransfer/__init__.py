@@ -9,8 +9,9 @@ frame.picture.save("painting.png")
 
 import os
 
-# Idle threads sleep instead of spinning: an evaluation is hundreds of short parallel regions, and a busy neighbour on
-# the same cores (a browser, another visitor) otherwise makes it two to three times slower. Read when torch is loaded.
+# Idle threads sleep instead of spinning: an evaluation is hundreds of short parallel regions, and beside busy
+# neighbours on the same two cores one at 512 px took 4 to 9 s instead of 2.5 (1.5 either way when alone; a run each).
+# It is read when torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from .errors import PictureError, SettingsError, StyleTransferError, WeightsError

@@ -28,7 +28,7 @@ class Backbone:
     """
 
     def __init__(self, vgg: weights.Weights) -> None:
-        self.name, self.source = vgg.name, vgg.source
+        self.name = vgg.name
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.mean = torch.tensor(vgg.mean, device=self.device).view(1, 3, 1, 1)
         self.std = torch.tensor(vgg.std, device=self.device).view(1, 3, 1, 1)
@@ -66,9 +66,9 @@ class Backbone:
     def _rescale(self) -> None:
         """Divide every layer by its mean activation on a fixed sheet of four photos.
 
-        The paper took one factor per filter. One per layer, because filters that rarely fire become huge in
-        unseen pictures: the style loss of a photo was 900 to 1400 times larger, nearly all of it from a few
-        filters, and L-BFGS lost most of its steps to jumps (256 px, two pairs, 60 evaluations).
+        The paper took one factor per filter. With those (none over 50 times its layer's) the style loss of a photo
+        was 900 to 1400 times larger, and L-BFGS hardly kept a curvature pair before the next jump (256 px, two
+        pairs, 60 evaluations): a sheet of four photos says too little of a filter that rarely fires.
         """
         sheet = pictures.load(CALIBRATION).image
         means = self.activations(pictures.to_tensor(sheet, sheet.size).to(self.device), self.layers)
