@@ -71,7 +71,7 @@ def paint(
             if now - viewed > SECONDS_PER_VIEW:
                 viewed, plot = now, gr.skip()
                 if now - plotted > SECONDS_PER_PLOT:
-                    plotted, plot = now, figure(curves, settings)
+                    plotted, plot = now, figure(curves, frame)
                 yield frame.picture, status(frame, "Painting", f"about {frame.remaining:.0f} s left"), plot, gr.skip()
         frames.close()
     except StyleTransferError as error:
@@ -80,7 +80,7 @@ def paint(
     with tempfile.TemporaryDirectory() as folder:
         png = Path(folder, "painting.png")
         frame.picture.save(png)
-        yield frame.picture, status(frame, ended), figure(curves, settings), str(png)
+        yield frame.picture, status(frame, ended), figure(curves, frame), str(png)
 
 
 def chosen(preset: str, positions: tuple[float, ...]) -> Settings:
@@ -103,10 +103,10 @@ def status(frame: Frame, what: str, *more: str) -> str:
     return "\n\n".join([" · ".join(now), *frame.notes])
 
 
-def figure(curves: list[Losses], settings: Settings) -> go.Figure:
+def figure(curves: list[Losses], frame: Frame) -> go.Figure:
     """The terms of the loss by iteration, on one logarithmic scale."""
     labels = {"content": "α content", "style": "β style", "tv": "γ smoothness", "total": "total"}
-    if not settings.tv_weight:
+    if not frame.settings.tv_weight:
         labels["tv"] = "smoothness (γ = 0)"
     plot = go.Figure(
         [
@@ -123,7 +123,7 @@ def figure(curves: list[Losses], settings: Settings) -> go.Figure:
     plot.update_layout(
         height=300,
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
-        xaxis={"title": "Loss by iteration", "range": [0, settings.iterations], "automargin": True},
+        xaxis={"title": "Loss by iteration", "range": [0, frame.iterations], "automargin": True},
         yaxis={"type": "log", "exponentformat": "power", "dtick": 1, "automargin": True},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         font={"color": "#808080"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import sys
 import time
@@ -21,6 +22,7 @@ from styletransfer.backbones import Backbone
 from styletransfer.loop import Objective
 
 from . import plain
+from .apart import apart
 from .quality import Judge, Quality
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -101,28 +103,23 @@ def evaluation(size: int, times: int) -> Evaluation:
     noise = torch.randn(photo.shape, generator=torch.Generator().manual_seed(WEIGHTS_SEED))
     x = (photo + 0.05 * noise).clamp(0, 1)  # at the photo itself L_content has no gradient
     network, α, β = plain.Network(raw), settings.content_weight, settings.style_weight
-    loss = plain.Loss(network, photo, painting, α, β)
     objective = Objective(Backbone(raw), settings, photo, painting)
-
-    def plain_gradient(y: Tensor = x) -> Tensor:
-        y = y.clone().requires_grad_()
-        return torch.autograd.grad(loss(y), y)[0]
-
-    def our_gradient() -> Tensor:
-        return objective(x)[1]
-
-    simple, fast = plain_gradient(), our_gradient()
-    took: tuple[list[float], list[float]] = ([], [])
-    for _ in range(times):
-        for seconds, gradient in zip(took, (plain_gradient, our_gradient), strict=True):
-            started = time.perf_counter()
-            gradient()
-            seconds.append(time.perf_counter() - started)
+    loss = plain.Loss(network, photo, painting, α, β)
+    rounds = zip(apart(plain.gradients, loss, x), _gradients(objective, x), strict=True)
+    (_, simple), (_, fast) = next(rounds)
+    took = [(slow, quick) for (slow, _), (quick, _) in itertools.islice(rounds, times)]
     network.double()
     loss = plain.Loss(network, photo.double(), painting.double(), α, β)
-    exact = plain_gradient(x.double())
+    _, exact = next(plain.gradients(loss, x.double()))
     errors = (((gradient - exact).norm() / exact.norm()).item() for gradient in (simple, fast))
-    return Evaluation(size, *took, *errors)
+    return Evaluation(size, *map(list, zip(*took, strict=True)), *errors)
+
+
+def _gradients(objective: Objective, x: Tensor) -> Iterator[tuple[float, Tensor]]:
+    while True:
+        started = time.perf_counter()
+        gradient = objective(x)[1]
+        yield time.perf_counter() - started, gradient
 
 
 # One pair by every way
@@ -179,8 +176,7 @@ def measure_pair(pair: Pair, size: int, evaluations: int, most: float) -> PairRe
 
     say(f"{pair.name}: plain loop, {evaluations} evaluations")
     tensors = plain.pixels(judge.photo), plain.pixels(plain.resized(painting, size))
-    next(plain.paint(network, *tensors, α, β))  # torch.optim imports for seconds at its first step
-    slow, checkpoints = run_plain(plain.paint(network, *tensors, α, β, evaluations), judge, evaluations)
+    slow, checkpoints = run_plain(apart(plain.paint, network, *tensors, α, β, evaluations), judge, evaluations)
     say(f"{pair.name}: feed-forward package")
     fast = run_peer(judge, painting, size)
     ours = []

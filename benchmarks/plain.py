@@ -1,5 +1,7 @@
 """The plain loop that every tutorial has, in full: the yardstick. It shares the raw weights with the engine, no code.
 
+Nothing of the engine is imported either, for it sets how threads wait and how memory is kept: see apart.py.
+
 The objective is the engine's, so that losses can be compared: α L_content (512/S)² + β Σ E_l / 5 at long side S, on a
 network rescaled to mean activation 1, pixels in [0, 1], each Gram matrix divided by its number of positions.
 """
@@ -9,19 +11,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch._dynamo  # torch.optim imports it at its first step, for seconds
 import torch.nn.functional as nnf
 from PIL import Image
 from torch import Tensor
 
-from styletransfer import weights
-
 CONTENT_LAYER = "conv4_2"
 STYLE_LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
-CALIBRATION = Path(weights.__file__).with_name("calibration.webp")
+CALIBRATION = Path(__file__).parent.parent / "styletransfer" / "calibration.webp"
 
 
 def pixels(image: Image.Image) -> Tensor:
@@ -45,7 +46,7 @@ class Network:
     """VGG, layer after layer, in float32 NCHW; each layer divided by its mean activation on the calibration sheet."""
 
     @torch.no_grad()
-    def __init__(self, raw: weights.Weights) -> None:
+    def __init__(self, raw: Any) -> None:  # styletransfer.weights.Weights
         self.mean, self.std = (torch.tensor(values).view(1, 3, 1, 1) for values in (raw.mean, raw.std))
         self.kernels = {key[:-7]: tensor for key, tensor in raw.tensors.items() if key.endswith(".weight")}
         self.biases = {layer: raw.tensors[f"{layer}.bias"] for layer in self.kernels}
@@ -110,6 +111,15 @@ def gram(F: Tensor) -> Tensor:
     """(1, N, H, W) to (N, N): F Fᵀ / M."""
     F = F.flatten(2)[0]
     return F @ F.T / F.shape[1]
+
+
+def gradients(loss: Loss, x: Tensor) -> Iterator[tuple[float, Tensor]]:
+    """The gradient at `x` again and again, with the seconds that it took."""
+    while True:
+        y = x.clone().requires_grad_()
+        started = time.perf_counter()
+        gradient = torch.autograd.grad(loss(y), y)[0]
+        yield time.perf_counter() - started, gradient
 
 
 class Step(NamedTuple):

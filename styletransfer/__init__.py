@@ -14,10 +14,13 @@ import os
 # It is read when torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+from . import memory
 from .errors import PictureError, SettingsError, StyleTransferError, WeightsError
 from .loop import Frame, stylize
 from .losses import Losses
 from .settings import PRESETS, Settings
+
+memory.keep_freed()
 
 __all__ = [
     "PRESETS",

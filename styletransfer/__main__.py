@@ -203,6 +203,7 @@ def _progress(iterations: int, quiet: bool) -> Iterator[Callable[[Frame], None]]
 
         def show(frame: Frame) -> None:
             left = tqdm.format_interval(frame.remaining)
+            bar.total = frame.iterations  # fewer when a stage has ended early
             bar.set_postfix({"left": left, "size": frame.size, **frame.losses._asdict()}, refresh=False)
             bar.update()
 

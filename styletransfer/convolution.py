@@ -3,25 +3,22 @@
 The weights are frozen, so only input gradients are needed: each is again a 3×3 same-padding convolution, with the
 kernel turned by 180° and its channel axes swapped. A route computes either in float32, without approximation:
 
-- "direct": the library's own convolution, channels last.
-- "shifted": nine matrix products, shifted and added, for the gradient with respect to the image.
-- "winograd4", "winograd6": F(4×4, 3×3) and F(6×6, 3×3) of Lavin & Gray, "Fast Algorithms for Convolutional Neural
-  Networks", 2016, arXiv 1509.09308: 4 and 5 times fewer multiplications. Rounding errors stay near 1e-5 of the
-  largest activation.
+- "direct": the library's own convolution.
+- "nnpack": F(6×6, 3×3) of Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", 2016, arXiv 1509.09308,
+  as NNPACK has it: 5 times fewer multiplications. It transforms the kernel at every call, so many pixels suit it.
+- "winograd": F(4×4, 3×3), 4 times fewer, with the kernel transformed once: for few pixels and many channels.
 
-Which one wins depends on the shape and the machine, so each class of shapes is timed once, on first use, and the
-choice is kept for the life of the process: the same input gives the same bits. Anything else (another device or
-precision, a batch, a processor or build without the packed product below) takes the plain route.
+Rounding errors stay near 1e-5 of the largest activation. Which route wins depends on the shape and the machine, so
+each class of shapes is timed once, on first use, and the choice is kept for the life of the process: the same input
+gives the same bits. Anything else (another device or precision, a batch) takes the plain route.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import itertools
-import platform
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -29,38 +26,18 @@ import torch.nn.functional as nnf
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Eq. 6–8 of the paper, Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A, by the side m of an output tile. For m = 4 these are the paper's
-# own matrices; for m = 6 the same construction (Cook–Toom) with interpolation points 0, ±1, ±2, ±½, ∞.
-B_T = {
-    4: torch.tensor([
-        [4.0, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0],
-        [0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1],
-    ]),
-    6: torch.tensor([
-        [1, 0, -5.25, 0, 5.25, 0, -1, 0], [0, 1, 1, -4.25, -4.25, 1, 1, 0], [0, -1, 1, 4.25, -4.25, -1, 1, 0],
-        [0, 0.5, 0.25, -2.5, -1.25, 2, 1, 0], [0, -0.5, 0.25, 2.5, -1.25, -2, 1, 0],
-        [0, 2, 4, -2.5, -5, 0.5, 1, 0], [0, -2, 4, 2.5, -5, -0.5, 1, 0], [0, -1, 0, 5.25, 0, -5.25, 0, 1],
-    ]),
-}  # fmt: skip
-G = {
-    4: torch.tensor([[6.0, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24,
-    6: torch.tensor([
-        [90.0, 0, 0], [-20, -20, -20], [-20, 20, -20], [1, 2, 4], [1, -2, 4], [64, 32, 16], [64, -32, 16], [0, 0, 90],
-    ]) / 90,
-}  # fmt: skip
-A_T = {
-    4: torch.tensor([[1.0, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]),
-    6: torch.tensor([
-        [1, 1, 1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 1 / 2, -1 / 2, 0], [0, 1, 1, 4, 4, 1 / 4, 1 / 4, 0],
-        [0, 1, -1, 8, -8, 1 / 8, -1 / 8, 0], [0, 1, 1, 16, 16, 1 / 16, 1 / 16, 0],
-        [0, 1, -1, 32, -32, 1 / 32, -1 / 32, 1],
-    ]),
-}  # fmt: skip
+# Eq. 6–8 of the paper, Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A, for tiles of m×m outputs from n×n inputs.
+m, n = 4, 6
+B_T = torch.tensor([
+    [4.0, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0],
+    [0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1],
+])  # fmt: skip
+G = torch.tensor([[6.0, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
+A_T = torch.tensor([[1.0, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
 
-LARGE = 256 * 256  # C·K beyond which memory counts: F(6×6) turns the 9 numbers of a kernel into 64
-TILES = 128  # per chunk: enough for an efficient product, few enough to stay in the cache
-TILES_LARGE = 256  # of a large layer: there it is the kernel that should be read seldom
-ROUNDS, SLAB = 5, 24  # a route is timed this often, on this many rows
+LARGE = 256 * 256  # C·K from which the kernel is what should be read seldom
+TILES, TILES_LARGE = 128, 256  # per chunk: enough for an efficient product, few enough to stay in the cache
+ROUNDS, SLAB = 3, 48  # a route is timed this often, on this many rows
 
 
 class Conv3x3:
@@ -72,11 +49,11 @@ class Conv3x3:
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
         self.weight, self.bias = weight.detach(), bias.detach()
         self.forward = _Routes(self.weight, self.bias)
-        self.backward = _Routes(self.weight.flip(2, 3).transpose(0, 1), None)
+        self.backward = _Routes(self.weight.flip(2, 3).transpose(0, 1).contiguous(), None)
 
     def __call__(self, x: Tensor) -> Tensor:
         """(1, I, H, W) to (1, O, H, W), for any H and W from 1."""
-        if x.device.type == "cpu" and x.dtype == self.weight.dtype == torch.float32 and len(x) == 1 and has_winograd():
+        if x.device.type == "cpu" and x.dtype == self.weight.dtype == torch.float32 and len(x) == 1:
             return _Conv3x3.apply(x, self)
         return nnf.relu(nnf.conv2d(x, self.weight, self.bias, padding=1))
 
@@ -84,7 +61,7 @@ class Conv3x3:
 class _Conv3x3(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, layer: Conv3x3) -> Tensor:
-        y = layer.forward(x.contiguous(memory_format=torch.channels_last))
+        y = layer.forward(x)
         ctx.layer = layer
         ctx.save_for_backward(y)
         return y
@@ -93,7 +70,7 @@ class _Conv3x3(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (y,) = ctx.saved_tensors
-        return ctx.layer.backward(grad.contiguous(memory_format=torch.channels_last), gate=y), None
+        return ctx.layer.backward(grad, gate=y), None
 
 
 class Direct:
@@ -102,61 +79,58 @@ class Direct:
     With a gate of x's shape, x counts only where gate > 0: the backward pass of the ReLU.
     """
 
+    layout = torch.contiguous_format
+
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        self.weight, self.bias = weight.contiguous(memory_format=torch.channels_last), bias
+        self.weight, self.bias = weight, bias
 
     def __call__(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
         if gate is not None:
             x = torch.ops.aten.threshold_backward(x, gate, 0)
-        y = nnf.conv2d(x, self.weight, self.bias, padding=1)
+        y = self.convolve(x)
         return y if self.bias is None else y.relu_()
 
+    def convolve(self, x: Tensor) -> Tensor:
+        """Without the ReLU."""
+        return nnf.conv2d(x, self.weight, self.bias, padding=1)
 
-class Shifted:
-    """The same for a few output channels, as at the image: nine products with x, shifted and added."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        self.weight, self.bias = weight.permute(2, 3, 0, 1).flatten(0, 2), bias
+class Nnpack(Direct):
+    """The same by NNPACK, which torch ships for batches of 16 and up."""
 
-    def __call__(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
-        if gate is not None:
-            x = torch.ops.aten.threshold_backward(x, gate, 0)
-        H, W = x.shape[2:]
-        products = (self.weight @ x[0].permute(1, 2, 0).reshape(H * W, -1).T).view(3, 3, -1, H, W)
-        y = x.new_zeros(products.shape[2], H + 2, W + 2)
-        for i, j in itertools.product(range(3), range(3)):
-            y[:, 2 - i : 2 - i + H, 2 - j : 2 - j + W] += products[i, j]
-        y = y[None, :, 1:-1, 1:-1]
-        return y if self.bias is None else nnf.relu(y + self.bias.view(-1, 1, 1))
+    def convolve(self, x: Tensor) -> Tensor:
+        """Without the ReLU."""
+        return torch._nnpack_spatial_convolution(x.contiguous(), self.weight, self.bias, 1, 1)
 
 
 class Winograd:
-    """The same by F(m×m, 3×3), with the names of the paper. Tiles of m×m outputs overlap in their inputs, n×n.
+    """The same by F(4×4, 3×3), with the names of the paper. Tiles of m×m outputs overlap in their inputs, n×n.
 
     Both transforms are batches of small matrix products over channels-last memory, which a strided view reads in
     place. The n² products over channels are one 1×1 convolution in n² groups, whose kernel is packed beforehand.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, m: int) -> None:
-        self.m, self.n = m, m + 2
+    layout = torch.channels_last
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self.weight = weight
         self.K, self.C = weight.shape[:2]
         self.packed: dict[bool, Tensor] = {}
         self.bias = None
         if bias is not None:
             # Column 1 of Aᵀ is all ones, so what is added to point (1, 1) reaches every output of the tile.
-            self.bias = torch.zeros(self.n, self.n, self.K)
+            self.bias = torch.zeros(n, n, self.K)
             self.bias[1, 1] = bias
             self.bias = self.bias.flatten()
 
     def __call__(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
-        m, n, C, K = self.m, self.n, self.C, self.K
+        C, K = self.C, self.K
         H, W = x.shape[2:]
         rows, cols = -(-H // m), -(-W // m)
         step = min(rows, max(1, round((TILES_LARGE if C * K > LARGE else TILES) / cols)))
         T = step * cols
         U = self._pack(T)
-        x = x[0].permute(1, 2, 0)
+        x = x.contiguous(memory_format=self.layout)[0].permute(1, 2, 0)
         gate = gate if gate is None else gate[0].permute(1, 2, 0)
         y = x.new_empty(rows * m, W, K)
         # One tile more per row than needed makes the distance between all tiles the same: m columns.
@@ -171,8 +145,8 @@ class Winograd:
             B_d.as_strided((cols, n, n * C), (n * C, (cols + 1) * n * C, 1), r * m * (cols + 1) * n * C)
             for r in range(step)
         ]
-        B_windows, B_patches = B_T[m].expand(len(windows), n, n), B_T[m].expand(cols, n, n)
-        A_rows, A_cols = A_T[m].expand(T, m, n), A_T[m].expand(T * m, m, n)
+        B_windows, B_patches = B_T.expand(len(windows), n, n), B_T.expand(cols, n, n)
+        A_rows, A_cols = A_T.expand(T, m, n), A_T.expand(T * m, m, n)
         for row in range(0, rows, step):
             row = min(row, rows - step)  # the last chunk overlaps the one before: every product has the same shape
             top = m * row - 1
@@ -197,19 +171,16 @@ class Winograd:
         """G g Gᵀ as the product over T tiles reads it; the memory layout is another one from 64 tiles on."""
         packed = self.packed.get(T < 64)
         if packed is None:
-            U = torch.kron(G[self.m], G[self.m]) @ self.weight.permute(2, 3, 0, 1).reshape(9, -1)
+            U = torch.kron(G, G) @ self.weight.permute(2, 3, 0, 1).reshape(9, -1)
             pack: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
-            groups = self.n**2
-            shape = (1, groups * self.C, T, 1)
-            packed = pack(U.view(-1, self.C, 1, 1).to_mkldnn(), (0, 0), (1, 1), (1, 1), groups, shape)
-            if self.C * self.K > LARGE:
-                self.packed = {}
-            self.packed[T < 64] = packed
+            shape = (1, n * n * self.C, T, 1)
+            packed = pack(U.view(-1, self.C, 1, 1).to_mkldnn(), (0, 0), (1, 1), (1, 1), n * n, shape)
+            self.packed = {T < 64: packed}  # only the last: with both, VGG-16 would hold 300 MB more
         return packed
 
     def _lay(self, tiles: Tensor, y: Tensor) -> None:
         """Lay (rows, columns, m, m, K) tiles side by side into y (rows·m, W, K), cut to its width; ReLU if any."""
-        m, whole, rest = self.m, y.shape[1] // self.m, y.shape[1] % self.m
+        whole, rest = divmod(y.shape[1], m)
         low = -torch.inf if self.bias is None else 0.0
         tiles, y = tiles.transpose(1, 2), y.view(len(y) // m, m, *y.shape[1:])
         torch.clamp_min(tiles[:, :, :whole], low, out=y[:, :, : whole * m].view(len(y), m, whole, m, self.K))
@@ -224,27 +195,62 @@ def _packed_product(x: Tensor, weight: Tensor, bias: Tensor | None, groups: int)
     return y.permute(0, 2, 3, 1)
 
 
-@functools.cache
-def has_winograd() -> bool:
-    """Whether this build and processor offer the packed product, which is not a documented part of the library."""
-    if platform.machine() not in ("x86_64", "AMD64"):
-        return False
-    x, weight = torch.linspace(-1, 1, 560).view(1, 16, 5, 7), torch.linspace(-1, 2, 2304).view(16, 16, 3, 3)
-    try:
-        y = Winograd(weight, None, 4)(x)
-    except (AttributeError, RuntimeError, TypeError):
-        return False
-    return torch.allclose(y, nnf.conv2d(x, weight, padding=1), atol=1e-2)
+class _MaxPool(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return torch.maximum(*_halves(torch.maximum(*_halves(x, 2)), 3))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return _to_larger(x, 2, _to_larger(torch.maximum(*_halves(x, 2)), 3, grad))
 
 
-ROUTES: dict[str, Callable[..., Direct | Shifted | Winograd]] = {
-    "direct": Direct,
-    "shifted": Shifted,
-    "winograd4": functools.partial(Winograd, m=4),
-    "winograd6": functools.partial(Winograd, m=6),
-}
+def max_pool(x: Tensor) -> Tensor:
+    """Maxima of 2×2 positions of x (1, C, H, W); a last odd row or column counts for nothing.
+
+    On a processor, rows first and then columns: an eighth of the library's time for 64 channels at 512×512.
+    """
+    return _MaxPool.apply(x) if x.device.type == "cpu" else nnf.max_pool2d(x, 2)
+
+
+def _halves(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Even and odd rows (dim 2) or columns (dim 3), equally many."""
+    even, odd = ((slice(None),) * dim + (slice(start, x.shape[dim] // 2 * 2, 2),) for start in (0, 1))
+    return x[even], x[odd]
+
+
+def _to_larger(x: Tensor, dim: int, grad: Tensor) -> Tensor:
+    """The gradient with respect to x of the maximum of its halves: where both are equal, the odd one has it."""
+    even, odd = _halves(x, dim)
+    spread = torch.zeros_like(x) if x.shape[dim] % 2 else torch.empty_like(x)
+    to_even, to_odd = _halves(spread, dim)
+    share = torch.ops.aten.threshold_backward(grad, even - odd, 0)
+    to_even.copy_(share)
+    torch.sub(grad, share, out=to_odd)
+    return spread
+
+
+ROUTES: dict[str, type[Direct | Winograd]] = {"direct": Direct, "nnpack": Nnpack, "winograd": Winograd}
 _fastest: dict[tuple[int, ...], str] = {}
 _timing = threading.Lock()
+
+
+@functools.cache
+def usable() -> tuple[str, ...]:
+    """The routes that this build and processor offer: neither fast one is a documented part of the library."""
+    x, weight = torch.linspace(-1, 1, 560).view(1, 16, 5, 7), torch.linspace(-1, 2, 2304).view(16, 16, 3, 3)
+    y = nnf.conv2d(x, weight, padding=1)
+    found = ["direct"]
+    for name in ("nnpack", "winograd"):
+        with contextlib.suppress(AttributeError, RuntimeError, TypeError):
+            if name == "nnpack" and not torch._nnpack_available():
+                continue
+            if torch.allclose(ROUTES[name](weight, None)(x), y, atol=1e-2):
+                found.append(name)
+    return tuple(found)
 
 
 class _Routes:
@@ -252,12 +258,12 @@ class _Routes:
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self.weight, self.bias = weight, bias
-        self.built: dict[str, Direct | Shifted | Winograd] = {}
+        self.built: dict[str, Direct | Winograd] = {}
 
     def __call__(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
         return self._route(self._choose(x, gate))(x, gate)
 
-    def _route(self, name: str) -> Direct | Shifted | Winograd:
+    def _route(self, name: str) -> Direct | Winograd:
         route = self.built.get(name)
         if route is None:
             route = self.built[name] = ROUTES[name](self.weight, self.bias)
@@ -267,7 +273,7 @@ class _Routes:
         """The fastest route for this class of shapes: the two channel counts, and pixels to a power of two."""
         (K, C), (H, W) = self.weight.shape[:2], x.shape[2:]
         if min(K, C) < 16:
-            return "shifted" if K < 16 else "direct"
+            return "direct"
         shape = (min(K, C), max(K, C), (H * W).bit_length())
         with _timing:
             if shape not in _fastest:
@@ -277,12 +283,13 @@ class _Routes:
     def _time(self, x: Tensor, gate: Tensor | None) -> str:
         """Time the routes on a slab of the input, in turn: the best of several rounds, as the machine is shared."""
         x, gate = x[:, :, :SLAB], gate if gate is None else gate[:, :, :SLAB]
-        large = self.weight.shape[0] * self.weight.shape[1] > LARGE
-        names = ("direct", "winograd4") if large else ("direct", "winograd4", "winograd6")
-        routes = {name: self._route(name) for name in names}
+        routes = {name: self._route(name) for name in usable()}
         seconds = dict.fromkeys(routes, float("inf"))
         for _ in range(ROUNDS):
             for name, route in routes.items():
+                # Each in its own layout, since neighbouring layers mostly choose alike.
+                x = x.contiguous(memory_format=route.layout)
+                gate = gate if gate is None else gate.contiguous(memory_format=route.layout)
                 start = time.perf_counter()
                 route(x, gate)
                 seconds[name] = min(seconds[name], time.perf_counter() - start)

@@ -29,7 +29,7 @@ class LBFGS:
     def __init__(self) -> None:
         self.best: tuple[float, Tensor, Tensor] | None = None  # f, picture, gradient
         self._last: tuple[Tensor, Tensor] | None = None  # picture, gradient
-        self._pairs: deque[tuple[Tensor, Tensor, float]] = deque(maxlen=self.HISTORY)  # s, y, 1 / sᵀy
+        self._pairs: deque[tuple[Tensor, Tensor, Tensor]] = deque(maxlen=self.HISTORY)  # s, y, 1 / sᵀy
         self._first_move = self.FIRST_MOVE
         self.accepted = True  # whether the last picture was; it is not when the loss jumped or was not a number
 
@@ -62,19 +62,19 @@ class LBFGS:
         return (x - self._first_move / (g.abs().max().item() or 1.0) * g).clamp_(0, 1)
 
     def _inverse_hessian_times(self, g: Tensor) -> Tensor:
-        """H g, by the two-loop recursion over the pairs (s, y)."""
+        """H g, by the two-loop recursion over the pairs (s, y); its numbers stay on the device of g."""
         q = g.clone()
         alphas = []
         for s, y, rho in reversed(self._pairs):
             alphas.append(rho * _dot(s, q))
-            q.sub_(y, alpha=alphas[-1])
+            q.addcmul_(y, alphas[-1], value=-1)
         if self._pairs:
             s, y, rho = self._pairs[-1]
             q.div_(rho * _dot(y, y))
         for (s, y, rho), alpha in zip(self._pairs, reversed(alphas), strict=True):
-            q.add_(s, alpha=alpha - rho * _dot(y, q))
+            q.addcmul_(s, alpha - rho * _dot(y, q))
         return q
 
 
-def _dot(a: Tensor, b: Tensor) -> float:
-    return torch.dot(a.flatten(), b.flatten()).item()
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return torch.dot(a.flatten(), b.flatten())

@@ -14,9 +14,9 @@ import torch.nn.functional as nnf
 from PIL import Image
 from torch import Tensor
 
-from . import backbones, losses, pictures
+from . import backbones, losses, memory, pictures, targets
 from .backbones import Backbone
-from .errors import PictureError
+from .errors import PictureError, SettingsError
 from .lbfgs import LBFGS
 from .losses import Losses
 from .settings import Settings
@@ -25,6 +25,10 @@ REFERENCE_SIZE = 512
 """The long side at which α is the paper's: see Objective."""
 COARSEST_SIZE = 96
 """No coarse stage has a shorter long side: a face is down to a few positions of conv4_2 by then, and gets bent."""
+
+
+SETTLED_AFTER = 10
+"""Evaluations over which the change of a picture is measured: see Settings.tolerance."""
 
 
 class Stage(NamedTuple):
@@ -41,7 +45,8 @@ class Frame:
     In the place of a step that diverged, the one before is shown again; the last frame has the best of its stage.
     """
 
-    iteration: int  # from 1 to settings.iterations
+    iteration: int  # from 1
+    iterations: int  # evaluations in all: settings.iterations, or fewer once a stage has ended early
     size: int  # long side at which this stage paints, in pixels
     seconds: float  # since the run was started
     remaining: float  # an estimate, in seconds
@@ -51,11 +56,6 @@ class Frame:
     notes: tuple[str, ...]  # what the user should know of this run, a sentence each
     _pixels: Tensor = field(repr=False)
     _width_height: tuple[int, int] = field(repr=False)
-
-    @property
-    def iterations(self) -> int:
-        """Evaluations in all."""
-        return self.settings.iterations
 
     @property
     def weighted(self) -> Losses:
@@ -91,13 +91,11 @@ class Objective:
     512 px, and the balance is the same at every size and in every stage.
     """
 
-    @torch.no_grad()
     def __init__(self, backbone: Backbone, settings: Settings, photo: Tensor, painting: Tensor) -> None:
         self.backbone, self.settings = backbone, settings
         self.content_scale = (REFERENCE_SIZE / max(photo.shape[2:])) ** 2
-        self.P = backbone.activations(photo, settings.content_layers)
-        S = backbone.activations(painting, settings.style_layers)
-        self.A = {layer: losses.gram_matrix(S[layer]) / S[layer][0, 0].numel() for layer in settings.style_layers}
+        self.P = targets.content(backbone, photo, settings.content_layers)
+        self.A = targets.style(backbone, painting, settings.style_layers)
 
     def __call__(self, x: Tensor) -> tuple[Losses, Tensor]:
         """The losses at the picture `x` (1, 3, H, W), and the gradient of L_total, of the same shape."""
@@ -131,44 +129,75 @@ def stylize(
     backbone, second_choice = (backbone, "") if backbone else backbones.choose(settings.backbone)
     backbone.check(settings.layers)
     notes = tuple(note for note in (photo.note, painting.note, second_choice) if note)
-    plan = stages(settings, _smallest_size(photo.image, painting.image, settings))
-    work, done = sum(stage.iterations * stage.size**2 for stage in plan), 0
+    try:
+        yield from _paint(photo.image, painting.image, settings, backbone, notes, started)
+    finally:
+        memory.give_back()
+
+
+def _paint(
+    photo: Image.Image,
+    painting: Image.Image,
+    settings: Settings,
+    backbone: Backbone,
+    notes: tuple[str, ...],
+    started: float,
+) -> Generator[Frame, None, None]:
+    plan = stages(settings, _smallest_size(photo, painting, settings))
     iteration, x, pace = 0, None, math.inf
-    for stage in plan:
+    for number, stage in enumerate(plan, 1):
         P, S = (
             pictures.to_tensor(image, pictures.fit(image, stage.size, square=settings.square)).to(backbone.device)
-            for image in (photo.image, painting.image)
+            for image in (photo, painting)
         )
         x = _start(P, settings) if x is None else nnf.interpolate(x, P.shape[2:], mode="bicubic").clamp(0, 1)
         objective, optimiser = Objective(backbone, settings, P, S), LBFGS()
         best_losses: Losses | None = None
-        for _ in range(stage.iterations):
+        earlier = x
+        for k in range(1, stage.iterations + 1):
             begun = time.monotonic()
             evaluated, gradient = objective(x)
+            if k == 1 and not math.isfinite(evaluated.total):
+                raise SettingsError("With these weights the loss is no longer a number: choose smaller ones.")
             x_next = optimiser.step(x, evaluated.total, gradient)
             if optimiser.accepted:
                 shown, shown_losses = x, evaluated
             if best_losses is None or evaluated.total < best_losses.total:
                 best, best_losses = x, evaluated
-            iteration, done, seconds = iteration + 1, done + stage.size**2, time.monotonic() - started
+            left = stage.iterations - k
+            if k > 1 and k % SETTLED_AFTER == 1:
+                left = 0 if _grey_levels(x - earlier) < settings.tolerance else left
+                earlier = x
+            iteration += 1
+            iterations = iteration + left + sum(later.iterations for later in plan[number:])
             # The best so far: each stage's first evaluation is slower, for it also times the convolutions' routes.
             pace = min(pace, (time.monotonic() - begun) / stage.size**2)
-            if iteration == settings.iterations:
+            if iteration == iterations:
                 shown, shown_losses = best, best_losses
+                if iteration < settings.iterations:
+                    notes += (f"Ended after {iteration} of {settings.iterations}: nothing visible changed any more.",)
             yield Frame(
                 iteration,
+                iterations,
                 stage.size,
-                seconds,
-                pace * (work - done),
+                time.monotonic() - started,
+                pace * (left * stage.size**2 + sum(later.iterations * later.size**2 for later in plan[number:])),
                 shown_losses,
                 settings,
                 backbone.name,
                 notes,
                 shown,
-                pictures.fit(photo.image, settings.size, square=settings.square),
+                pictures.fit(photo, settings.size, square=settings.square),
             )
+            if not left:
+                break
             x = x_next
         x = best
+
+
+def _grey_levels(change: Tensor) -> float:
+    """The root mean square of a change of pixels, of 255."""
+    return 255 * change.square().mean().sqrt().item()
 
 
 def _start(P: Tensor, settings: Settings) -> Tensor:

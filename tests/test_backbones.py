@@ -254,3 +254,25 @@ def test_a_download_that_fails_says_why_and_that_vgg16_paints(monkeypatch: pytes
     download.join(timeout=60)
     assert "VGG-16 paints" in download.status
     assert "no network" in download.status
+
+
+def test_half_precision_paints_as_well(photo, painting, vgg16):
+    """Bfloat16 is for CUDA; the processor computes it too."""
+    half = Backbone(weights.bundled_vgg16(), torch.bfloat16)
+    assert half.activations(torch.rand(1, 3, 32, 32), ["conv1_1"])["conv1_1"].dtype == torch.float32
+    settings = Settings(size=64, iterations=20)
+    P, S = (pictures.to_tensor(image, pictures.fit(image, 64)) for image in (photo, painting))
+    judge = Objective(vgg16, settings, P, S)
+    totals = []
+    for backbone in (vgg16, half):
+        *_, last = stylize(photo, painting, settings, backbone=backbone)
+        totals.append(judge(last._pixels)[0].total)
+    assert totals[1] == pytest.approx(totals[0], rel=0.1)
+    assert totals[1] < 0.5 * judge(P)[0].total
+
+
+@pytest.mark.parametrize(("cuda", "mps", "expected"), [(1, 0, "cuda"), (0, 1, "mps"), (0, 0, "cpu"), (1, 1, "cuda")])
+def test_the_fastest_device_there_is_paints(cuda, mps, expected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(cuda))
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: bool(mps))
+    assert backbones.fastest_device().type == expected

@@ -185,6 +185,7 @@ def test_every_setting_has_a_flag(asked_for: Callable[..., Any]) -> None:
         "--style-weight": "2e3",
         "--tv-weight": "4",
         "--stages": "2",
+        "--tolerance": "0.7",
         "--init": "noise",
         "--seed": "4294967295",
         "--backbone": "vgg16",
@@ -200,6 +201,7 @@ def test_every_setting_has_a_flag(asked_for: Callable[..., Any]) -> None:
         style_weight=2e3,
         tv_weight=4,
         stages=2,
+        tolerance=0.7,
         init="noise",
         seed=4294967295,
         square=True,
@@ -299,7 +301,7 @@ def test_help_has_every_flag_with_its_range_and_default() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     for field in fields(Settings):
         assert "--" + field.name.replace("_", "-") in done.stdout
-    for said in ("--weights", "--preset {balanced,classic}", "[64 to 2048; 512]", "[0 to 4294967295; 0]"):
+    for said in ("--weights", "--preset {balanced,quick,best,classic}", "[64 to 2048; 512]", "[0 to 4294967295; 0]"):
         assert said in done.stdout
     assert "[conv1_1,conv2_1,conv3_1,conv4_1,conv5_1]" in done.stdout
 
@@ -319,7 +321,7 @@ def test_help_has_every_flag_with_its_range_and_default() -> None:
         ("--content-weight -1", "content_weight must be"),
         ("--seed -1", "seed must be"),
         ("--init photo", "--init"),
-        ("--preset best", "--preset"),
+        ("--preset finest", "--preset"),
         ("--backbone vgg17", "--backbone"),
         ("--style-layers conv1_1,conv9_1", "no layer 'conv9_1'"),
         ("--content-layers ,", "content_layers"),

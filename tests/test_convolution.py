@@ -15,7 +15,10 @@ SHAPES = [  # C, K, H, W: a multiple of no tile, of both, thin, tiny, wide, seve
     (16, 48, 5, 200), (16, 16, 140, 30), (3, 64, 20, 31), (64, 3, 20, 31),
 ]  # fmt: skip
 
-needs_winograd = pytest.mark.skipif(not convolution.has_winograd(), reason="this build has no packed product")
+usable = [
+    pytest.param(name, marks=pytest.mark.skipif(name not in convolution.usable(), reason="not in this build"))
+    for name in ROUTES
+]
 
 
 @pytest.fixture(autouse=True)
@@ -48,9 +51,8 @@ def assert_near(ours: Tensor, exact: Tensor) -> None:
     assert (ours - exact).abs().max() <= 1e-4 * exact.abs().max()
 
 
-@needs_winograd
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("route", usable)
 def test_every_route_gives_the_activation_and_gradient_of_the_plain_convolution(
     route: str, shape: tuple[int, int, int, int], fresh: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -69,7 +71,7 @@ def test_every_route_gives_the_activation_and_gradient_of_the_plain_convolution(
     assert_near(x.grad, exact_grad)
 
 
-@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("route", usable)
 def test_gradient_agrees_with_finite_differences(route: str, fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(convolution._Routes, "_choose", lambda self, x, gate: route)
     weight, bias = layer(16, 16)
@@ -84,11 +86,10 @@ def test_gradient_agrees_with_finite_differences(route: str, fresh: None, monkey
     assert float((x.grad * direction).sum()) == pytest.approx(float(difference), rel=1e-3, abs=1e-2)
 
 
-@pytest.mark.parametrize("m", [4, 6])
-def test_transform_matrices_are_a_convolution_for_every_tile(m: int) -> None:
+def test_transform_matrices_are_a_convolution_for_every_tile() -> None:
     """Eq. 5 of Lavin & Gray in one dimension, on integers: y = Aᵀ[(G g) ⊙ (Bᵀ d)]."""
-    d, g = torch.arange(m + 2.0).square() - 7, torch.tensor([2.0, -3.0, 5.0])
-    y = convolution.A_T[m] @ ((convolution.G[m] @ g) * (convolution.B_T[m] @ d))
+    d, g = torch.arange(6.0).square() - 7, torch.tensor([2.0, -3.0, 5.0])
+    y = convolution.A_T @ ((convolution.G @ g) * (convolution.B_T @ d))
     assert torch.allclose(y, nnf.conv1d(d.view(1, 1, -1), g.view(1, 1, 3)).flatten(), atol=1e-2)
 
 
@@ -103,7 +104,7 @@ def test_choice_is_made_once_per_class_of_shapes_and_shared_by_layers(fresh: Non
     for _ in range(2):
         Conv3x3(*layer(16, 32))(torch.randn(1, 16, 20, 24))
         Conv3x3(*layer(32, 16))(torch.randn(1, 32, 20, 25))
-    assert len(convolution._fastest) == int(convolution.has_winograd())
+    assert len(convolution._fastest) == 1
 
 
 def test_layers_may_be_shared_by_threads(fresh: None) -> None:
@@ -131,27 +132,53 @@ def test_memory_format_and_contiguity_of_the_input_do_not_matter(fresh: None) ->
         assert_near(conv(same), expected)
 
 
-def test_plain_route_where_the_packed_product_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convolution, "has_winograd", lambda: False)
+@pytest.mark.parametrize(
+    ("operation", "without"), [("torch._nnpack_spatial_convolution", "nnpack"), ("_packed_product", "winograd")]
+)
+@pytest.mark.parametrize("broken", [AttributeError, RuntimeError, TypeError])
+def test_a_build_without_a_fast_operation_paints_by_the_other_routes(
+    operation: str, without: str, broken: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise broken("no such operation")
+
+    target = operation if "." in operation else f"styletransfer.convolution.{operation}"
+    monkeypatch.setattr(target, fail)
+    found = convolution.usable.__wrapped__()
+    assert "direct" in found
+    assert without not in found
+
+
+def test_a_processor_without_nnpack_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "_nnpack_available", lambda: False)
+    assert "nnpack" not in convolution.usable.__wrapped__()
+
+
+def test_plain_route_where_no_other_is_usable(fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convolution, "usable", lambda: ("direct",))
     weight, bias = layer(16, 16)
     x = torch.randn(1, 16, 20, 20)
     assert torch.equal(Conv3x3(weight, bias)(x), nnf.relu(nnf.conv2d(x, weight, bias, padding=1)))
 
 
-@pytest.mark.parametrize("broken", [AttributeError, RuntimeError, TypeError])
-def test_a_build_without_the_packed_product_is_recognised(
-    broken: type[Exception], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise broken("no such operation")
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["nchw", "channels_last"])
+@pytest.mark.parametrize("shape", [(1, 5, 8, 12), (1, 3, 7, 9), (1, 4, 2, 2), (1, 4, 3, 2)], ids=str)
+def test_pooling_and_its_gradient_are_the_librarys(shape: tuple[int, ...], layout: torch.memory_format) -> None:
+    x = torch.randn(shape).contiguous(memory_format=layout).requires_grad_()
+    expected = nnf.max_pool2d(x, 2)
+    grad = torch.randn_like(expected)
+    y = convolution.max_pool(x)
+    assert torch.equal(y, expected)
+    (ours,), (theirs,) = torch.autograd.grad(y, x, grad), torch.autograd.grad(expected, x, grad)
+    assert torch.equal(ours, theirs)
 
-    monkeypatch.setattr(convolution, "_packed_product", fail)
-    assert not convolution.has_winograd.__wrapped__()
 
-
-def test_other_processors_take_the_plain_route(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convolution.platform, "machine", lambda: "arm64")
-    assert not convolution.has_winograd.__wrapped__()
+def test_pooling_gives_the_gradient_of_equal_values_to_one_of_them() -> None:
+    x = torch.full((1, 1, 4, 4), 0.5, requires_grad=True)
+    convolution.max_pool(x).sum().backward()
+    assert x.grad is not None
+    assert nnf.avg_pool2d(x.grad, 2).tolist() == [[[[0.25] * 2] * 2]]
+    assert x.grad.unique().tolist() == [0.0, 1.0]
 
 
 @pytest.mark.parametrize(("dtype", "batch"), [(torch.float64, 1), (torch.float32, 2)])

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from styletransfer import Frame, Losses, PictureError, Settings, losses, pictures, stylize
+from styletransfer import Frame, Losses, PictureError, Settings, SettingsError, losses, pictures, stylize
 from styletransfer.backbones import Backbone
 from styletransfer.loop import Objective, stages
 
@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 
 def quick(**values: object) -> Settings:
     """A small run on the first two blocks of the network, for whatever does not depend on the layers."""
-    usual = {"size": 64, "iterations": 6, "stages": 1, "content_layers": ["conv2_1"]}
+    usual = {"size": 64, "iterations": 6, "stages": 1, "content_layers": ["conv2_1"], "tolerance": 0}
     return Settings(**{**usual, "style_layers": ["conv1_1", "conv2_1"], **values})
 
 
@@ -179,7 +179,7 @@ def live_tensors() -> int:
 
 
 def test_closing_ends_the_work_and_frees_its_memory(paint, evaluations):
-    list(paint(quick(iterations=1)))  # whatever is computed once and kept is there from now on
+    list(paint(quick(size=128, stages=2, iterations=2)))  # whatever is computed once and kept is there from now on
     gc.collect()
     gc.disable()  # what needs the collector is not freed at once
     try:
@@ -366,3 +366,37 @@ def test_a_diverged_evaluation_is_never_shown_and_the_run_goes_on(bad, paint, mo
         earlier = frames[: broken - 1]
         assert any(np.array_equal(array(frames[broken - 1].picture), array(frame.picture)) for frame in earlier)
     assert frames[-1].losses.total < 0.5 * frames[0].losses.total
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_from_the_start_is_said_and_nothing_broken_is_shown(bad, paint, monkeypatch):
+    diverged = Losses(bad, bad, bad, bad)
+    monkeypatch.setattr(Objective, "__call__", lambda self, x: (diverged, torch.full_like(x, math.nan)))
+    with pytest.raises(SettingsError, match="no longer a number: choose smaller ones"):
+        next(paint(quick()))
+
+
+def test_a_run_ends_early_once_nothing_visible_changes_and_says_so(photo, vgg16):
+    settings = quick(iterations=200, style_weight=1, tolerance=0.4)
+    frames = list(stylize(photo, photo, settings, backbone=vgg16))
+    assert len(frames) == 11, "the change is measured over ten evaluations"
+    assert [frame.iteration for frame in frames] == list(range(1, 12))
+    assert [frame.iterations for frame in frames] == [200] * 10 + [11]
+    assert frames[-1].notes == ("Ended after 11 of 200: nothing visible changed any more.",)
+    assert frames[-1].remaining == 0
+    assert not any(frame.notes for frame in frames[:-1])
+
+
+def test_a_coarse_stage_that_ends_early_leaves_the_finer_ones_their_share(photo, vgg16):
+    settings = quick(size=192, stages=2, iterations=90, style_weight=1, tolerance=0.4)
+    sizes = [frame.size for frame in stylize(photo, photo, settings, backbone=vgg16)]
+    assert sizes[:11] == [96] * 11
+    assert set(sizes[11:]) == {192}
+
+
+def test_a_picture_that_still_changes_is_painted_to_the_end(paint):
+    assert len(list(paint(quick(iterations=25, tolerance=0.4)))) == 25
+
+
+def test_with_no_tolerance_every_evaluation_is_made(photo, vgg16):
+    assert len(list(stylize(photo, photo, quick(iterations=25, style_weight=1, tolerance=0), backbone=vgg16))) == 25

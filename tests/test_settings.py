@@ -191,7 +191,7 @@ def test_whole_steps_lead_from_one_end_of_a_range_to_the_other(name: str):
 def test_classic_is_the_configuration_of_the_paper():
     classic = PRESETS["classic"]
     assert (classic.size, classic.iterations, classic.stages, classic.square) == (512, 300, 1, True)
-    assert (classic.init, classic.tv_weight) == ("content", 0)
+    assert (classic.init, classic.tv_weight, classic.tolerance) == ("content", 0, 0)
     assert classic.content_layers == ("conv4_2",)
     assert classic.style_layers == PAPERS_STYLE_LAYERS
     assert classic.w == pytest.approx((0.2,) * 5)

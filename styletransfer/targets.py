@@ -1,0 +1,43 @@
+"""What the losses compare with: activations of photos and Gram matrices of paintings, kept for the next run."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Hashable
+from functools import partial
+
+import torch
+from cachetools import LRUCache, cached
+from torch import Tensor
+
+from . import losses
+from .backbones import Backbone
+
+MOST_BYTES = 256 << 20  # about 20 pictures at 512 px with their smaller stages
+
+Targets = dict[str, Tensor]
+_kept: LRUCache[Hashable, Targets] = LRUCache(MOST_BYTES, lambda targets: sum(T.nbytes for T in targets.values()))
+
+
+def _key(what: str, backbone: Backbone, pixels: Tensor, layers: tuple[str, ...]) -> Hashable:
+    digest = hashlib.blake2b(pixels.cpu().numpy().data).digest()
+    return what, backbone, digest, pixels.shape, layers
+
+
+_cached = partial(cached, _kept, lock=threading.Lock())
+
+
+@_cached(key=partial(_key, "content"))
+@torch.no_grad()
+def content(backbone: Backbone, photo: Tensor, layers: tuple[str, ...]) -> Targets:
+    """P: the activations of the photo (1, 3, H, W), each (1, N, H_l, W_l), by layer. Not to be changed."""
+    return backbone.activations(photo, layers)
+
+
+@_cached(key=partial(_key, "style"))
+@torch.no_grad()
+def style(backbone: Backbone, painting: Tensor, layers: tuple[str, ...]) -> Targets:
+    """A: the Gram matrices of the painting (1, 3, H, W) per position, each (N, N), by layer. Not to be changed."""
+    S = backbone.activations(painting, layers)
+    return {layer: losses.gram_matrix(S[layer]) / S[layer][0, 0].numel() for layer in layers}
