@@ -169,8 +169,8 @@ def measure_pair(pair: Pair, size: int, evaluations: int, most: float) -> PairRe
     """The plain loop, the feed-forward package and every preset up to `most` evaluations, on one pair."""
     photo, painting = pair.pictures()
     usual = Settings()
-    α, β = usual.content_weight, usual.style_weight
     network = plain.Network(weights.bundled_vgg16())
+    α, β = usual.content_weight, usual.style_weight / _unit(network, photo, painting)
     judge = Judge(network, photo, painting, size, α, β)
     own = Run("photo", judge.photo, judge.judge(judge.photo))
 
@@ -185,6 +185,13 @@ def measure_pair(pair: Pair, size: int, evaluations: int, most: float) -> PairRe
         settings = replace(preset, size=size, backbone="vgg16")
         ours.append(run_ours(_label(name, preset), stylize(photo, painting, settings), judge, slow, fast))
     return PairResult(pair, own, painting, slow, checkpoints, ours, fast)
+
+
+@torch.no_grad()
+def _unit(network: plain.Network, photo: Image.Image, painting: Image.Image) -> float:
+    """The photo's own style loss at 256 px, in which the engine counts β."""
+    P, S = (plain.pixels(plain.resized(image, 256)) for image in (photo, painting))
+    return plain.Loss(network, P, S, 0, 1)(P).item()
 
 
 def _label(name: str, preset: Settings) -> str:

@@ -49,9 +49,7 @@ class Settings:
     """
 
     size: int = _knob(512, "Long side of the painting, in pixels.", low=64, high=2048, step=16)
-    iterations: int = _knob(120, "Evaluations of the loss in all, over every stage.", low=1, high=2000, step=1)
-    # β/α was found by painting at 256 px and looking. A portrait and a palace by brush strokes: at 1e6 hardly touched,
-    # at 1e7 lightly. A portrait, a woodcut cat, a palace of stained glass: at 3e7 well, at 1e8 the face dissolves.
+    iterations: int = _knob(120, "Evaluations of the loss in all, over every stage, at most.", low=1, high=2000, step=1)
     content_weight: float = _knob(1.0, "Weight α of the photo's content.", low=0.0, high=100.0, step=0.1, symbol="α")
     style_weight: float = _knob(
         2e7, "Weight β of the painting's style.", low=1.0, high=1e10, step=0.1, log=True, symbol="β"
@@ -59,7 +57,12 @@ class Settings:
     tv_weight: float = _knob(
         0.0, "Weight γ of smoothness (total variation).", low=0.0, high=100.0, step=0.1, symbol="γ"
     )
-    stages: int = _knob(3, "Sizes to paint at, each twice the one before; 1 is the paper's.", low=1, high=6, step=1)
+    relative_style: bool = _knob(
+        True, "Measure the style loss in units of the photo's own, so that one β suits all paintings."
+    )
+    stages: int = _knob(
+        3, "Sizes to paint at, at most, each twice the one before; 1 is the paper's.", low=1, high=6, step=1
+    )
     tolerance: float = _knob(
         0.4,
         "A stage ends when ten evaluations change its picture by less than this, in grey levels; 0 is never.",
@@ -150,12 +153,12 @@ def _checked_weights(name: str, value: Any) -> tuple[float, ...] | None:
 
 # On two cores at 512 px: quick is done in 10 s, balanced in 40 s, best in 3 minutes (benchmarks/RESULTS.md). Classic is
 # the configuration of the paper as students implement it: one size, both pictures squashed to 512×512, 300 iterations
-# of L-BFGS from the photo, no total variation.
+# of L-BFGS from the photo, no total variation, the style loss as it is.
 PRESETS: Mapping[str, Settings] = MappingProxyType(
     {
         "balanced": Settings(),
         "quick": Settings(iterations=30),
         "best": Settings(iterations=600),
-        "classic": Settings(stages=1, iterations=300, square=True, tolerance=0),
+        "classic": Settings(style_weight=2e7, relative_style=False, stages=1, iterations=300, square=True, tolerance=0),
     }
 )

@@ -112,7 +112,7 @@ def test_the_same_sliders_mean_the_same_losses_on_a_rescaled_copy(α, β, vgg16,
 
 
 def test_the_same_sliders_give_the_same_picture_on_a_rescaled_copy(vgg16, rescaled, photo, painting):
-    settings = Settings(size=64, iterations=4, stages=1)
+    settings = Settings(size=64, iterations=4, stages=1, style_weight=2e8)
     runs = [list(stylize(photo, painting, settings, backbone=backbone)) for backbone in (vgg16, rescaled)]
     start, a, b = (np.asarray(frame.picture, dtype=int) for frame in (runs[0][0], runs[0][-1], runs[1][-1]))
     moved = np.abs(a - start).mean()
@@ -260,7 +260,7 @@ def test_half_precision_paints_as_well(photo, painting, vgg16):
     """Bfloat16 is for CUDA; the processor computes it too."""
     half = Backbone(weights.bundled_vgg16(), torch.bfloat16)
     assert half.activations(torch.rand(1, 3, 32, 32), ["conv1_1"])["conv1_1"].dtype == torch.float32
-    settings = Settings(size=64, iterations=20)
+    settings = Settings(size=64, iterations=20, relative_style=False)
     P, S = (pictures.to_tensor(image, pictures.fit(image, 64)) for image in (photo, painting))
     judge = Objective(vgg16, settings, P, S)
     totals = []

@@ -193,7 +193,7 @@ def test_every_setting_has_a_flag(asked_for: Callable[..., Any]) -> None:
         "--style-layers": "conv1_1,conv2_1",
         "--style-layer-weights": "1,0.25",
     }
-    settings, _ = asked_for("--square", *itertools.chain(*flags.items()))
+    settings, _ = asked_for("--square", "--no-relative-style", *itertools.chain(*flags.items()))
     assert settings == Settings(
         size=96,
         iterations=7,
@@ -205,6 +205,7 @@ def test_every_setting_has_a_flag(asked_for: Callable[..., Any]) -> None:
         init="noise",
         seed=4294967295,
         square=True,
+        relative_style=False,
         backbone="vgg16",
         content_layers=("conv3_1", "conv4_1"),
         style_layers=("conv1_1", "conv2_1"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import gc
 import itertools
@@ -53,7 +54,7 @@ def evaluations(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
 
 
 def test_a_run_makes_a_painting_and_the_total_loss_falls(paint):
-    frames = list(paint(Settings(size=64, iterations=14)))
+    frames = list(paint(Settings(size=64, iterations=14, style_weight=2e8)))
     for frame in frames:
         assert all(map(math.isfinite, frame.losses))
         assert min(frame.losses) >= 0
@@ -357,7 +358,7 @@ def test_a_diverged_evaluation_is_never_shown_and_the_run_goes_on(bad, paint, mo
         return found, gradient
 
     monkeypatch.setattr(Objective, "__call__", diverging)
-    frames = list(paint(quick(iterations=20)))
+    frames = list(paint(quick(iterations=20, style_weight=2e8)))
     assert [frame.iteration for frame in frames] == list(range(1, 21))
     for frame in frames:
         assert all(value < 1e20 for value in frame.losses)
@@ -382,7 +383,7 @@ def test_a_run_ends_early_once_nothing_visible_changes_and_says_so(photo, vgg16)
     assert len(frames) == 11, "the change is measured over ten evaluations"
     assert [frame.iteration for frame in frames] == list(range(1, 12))
     assert [frame.iterations for frame in frames] == [200] * 10 + [11]
-    assert frames[-1].notes == ("Ended after 11 of 200: nothing visible changed any more.",)
+    assert frames[-1].notes == ("Ended 189 evaluations early: nothing visible changed any more.",)
     assert frames[-1].remaining == 0
     assert not any(frame.notes for frame in frames[:-1])
 
@@ -400,3 +401,33 @@ def test_a_picture_that_still_changes_is_painted_to_the_end(paint):
 
 def test_with_no_tolerance_every_evaluation_is_made(photo, vgg16):
     assert len(list(stylize(photo, photo, quick(iterations=25, style_weight=1, tolerance=0), backbone=vgg16))) == 25
+
+
+def test_the_style_loss_is_counted_in_units_of_the_photos_own(paint, photo, painting, vgg16):
+    relative, absolute = (next(paint(quick(relative_style=relative))).losses for relative in (True, False))
+    assert relative.style == pytest.approx(1)
+    P, S = (pictures.to_tensor(image, pictures.fit(image, 64)) for image in (photo, painting))
+    assert absolute.style == pytest.approx(Objective(vgg16, quick(), P, S)(P)[0].style)
+    assert absolute.style != pytest.approx(1, rel=0.1)
+
+
+def test_content_weighs_more_in_coarser_stages(paint, photo, painting, vgg16):
+    settings = quick(size=192, stages=2, iterations=4)
+    first = {frame.size: frame for frame in reversed(list(paint(settings)))}[96]
+    P, S = (pictures.to_tensor(image, pictures.fit(image, 96)) for image in (photo, painting))
+    second = list(paint(settings))[1]
+    usual = Objective(vgg16, settings, P, S)(second._pixels)[0].content
+    assert first.losses.content == 0
+    assert second.losses.content == pytest.approx(4 * usual, rel=1e-4)
+
+
+def test_a_stage_at_which_the_paintings_pattern_is_gone_is_left_out_and_its_work_done_later(photo, vgg16):
+    lines = np.zeros((192, 192, 3), np.uint8)
+    lines[::2] = 255
+    squares = np.kron(np.indices((6, 6)).sum(0) % 2, np.ones((32, 32)))[..., None].repeat(3, 2)
+    settings = quick(size=192, stages=2, iterations=12)
+    for pattern, counts in ((lines, {192: 6}), (255 * squares, {96: 8, 192: 4})):
+        frames = list(stylize(photo, Image.fromarray(pattern.astype(np.uint8)), settings, backbone=vgg16))
+        assert collections.Counter(frame.size for frame in frames) == counts
+        assert all(frame.iterations == len(frames) for frame in frames)
+        assert not frames[-1].notes

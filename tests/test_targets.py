@@ -53,11 +53,11 @@ def test_they_are_the_activations_and_the_gram_matrices_per_position(vgg16, pixe
 def test_a_run_with_other_weights_computes_no_targets_again(photo, painting, vgg16, passes):
     values = {"size": 64, "iterations": 2, "stages": 1, "content_layers": CONTENT, "style_layers": STYLE}
     list(stylize(photo, painting, Settings(**values), backbone=vgg16))
-    assert len(passes) == 2
+    assert len(passes) == 3, "the photo's content, its style (the unit of the loss), and the painting's style"
     list(stylize(photo.copy(), painting.copy(), Settings(**values, style_weight=1e5, tv_weight=1), backbone=vgg16))
-    assert len(passes) == 2
+    assert len(passes) == 3
     list(stylize(painting, photo, Settings(**values), backbone=vgg16))
-    assert len(passes) == 4, "the two pictures have changed their parts"
+    assert len(passes) == 4, "of the two pictures in exchanged parts, the style is known"
 
 
 def test_another_picture_layer_or_backbone_has_targets_of_its_own(vgg16, pixels, passes):
