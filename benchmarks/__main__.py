@@ -8,7 +8,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from styletransfer import PRESETS, Settings
+from styletransfer import Settings
 
 from . import growth, measure, report
 from .measure import PAIRS, say
@@ -78,9 +78,8 @@ def main() -> None:
     add(report.growth_section(grown))
     add(report.LEGEND)
 
-    default = next((name for name, preset in PRESETS.items() if preset == Settings()), "balanced")
     everything = [first for found in firsts.values() for first in found]
-    summary = report.summary(evaluation, default, results, everything, grown)
+    summary = report.summary(evaluation, results, everything, grown)
     print(f"\n{summary}")
     sections.insert(2, summary)
     write()

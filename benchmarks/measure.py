@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
 import sys
 import time
@@ -27,6 +28,7 @@ from .quality import Judge, Quality
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 WEIGHTS_SEED = 0
+SWEPT = (0.5, 2.0, 4.0)  # α, for the trade-off between content and style
 CHECKPOINTS = (10, 20, 40, 80, 150, 300)
 
 
@@ -157,6 +159,7 @@ class PairResult:
     plain: Run
     checkpoints: list[Checkpoint]
     ours: list[Run]
+    swept: list[tuple[float, Run]]  # the default preset at other α
     peer: Run | None
 
     @property
@@ -184,7 +187,12 @@ def measure_pair(pair: Pair, size: int, evaluations: int, most: float) -> PairRe
         say(f"{pair.name}: {name}")
         settings = replace(preset, size=size, backbone="vgg16")
         ours.append(run_ours(_label(name, preset), stylize(photo, painting, settings), judge, slow, fast))
-    return PairResult(pair, own, painting, slow, checkpoints, ours, fast)
+    swept = []
+    for other in SWEPT if most == math.inf else ():
+        say(f"{pair.name}: α = {other:g}")
+        settings = replace(usual, size=size, backbone="vgg16", content_weight=other)
+        swept.append((other, run_ours(f"α {other:g}", stylize(photo, painting, settings), judge, slow, fast)))
+    return PairResult(pair, own, painting, slow, checkpoints, ours, swept, fast)
 
 
 @torch.no_grad()

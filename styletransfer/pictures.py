@@ -71,11 +71,10 @@ def to_tensor(image: Image.Image, width_height: tuple[int, int]) -> torch.Tensor
     return pixels.permute(2, 0, 1)[None].contiguous().float() / 255
 
 
-def to_image(tensor: torch.Tensor, width_height: tuple[int, int] | None = None) -> Image.Image:
-    """A float tensor (1, 3, H, W), clamped to [0, 1], as 8-bit RGB, resampled to (W, H) if asked."""
+def to_image(tensor: torch.Tensor) -> Image.Image:
+    """A float tensor (1, 3, H, W), clamped to [0, 1], as 8-bit RGB."""
     pixels = tensor.detach()[0].float().clamp(0, 1).mul(255).round().byte()
-    image = Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
-    return image if width_height is None else image.resize(width_height, Image.Resampling.LANCZOS)
+    return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
 
 
 def _name(source: object) -> str:

@@ -685,11 +685,3 @@ def test_a_tensor_under_optimisation_can_be_seen(dtype):
     image = to_image(tensor)
     assert (image.mode, image.size) == ("RGB", (6, 4))
     assert image.getextrema() == ((51, 51),) * 3
-
-
-def test_a_picture_comes_out_in_the_size_asked_for():
-    tensor = to_tensor(Image.linear_gradient("L").convert("RGB"), (32, 32))
-    assert to_image(tensor, (32, 32)).tobytes() == to_image(tensor).tobytes()
-    large = np.asarray(to_image(tensor, (64, 96)), float)
-    assert large.shape == (96, 64, 3)
-    assert np.abs(large[8:-8, 30, 0] - (np.arange(96)[8:-8] + 0.5) / 96 * 255).max() < 4
