@@ -160,16 +160,15 @@ def picture(label: str) -> gr.Image:
     return image
 
 
-def examples() -> list[tuple[str, str, float, str]]:
-    """Photo, painting, position of the style slider and what they give, for each pair of examples/pairs.csv."""
+def examples() -> list[list[str]]:
+    """Photo, painting and what the default preset makes of them, for each pair of examples/pairs.csv."""
     with (EXAMPLES / "pairs.csv").open() as file:
         return [
-            (
+            [
                 str(EXAMPLES / "content" / f"{pair['photo']}.jpg"),
                 str(EXAMPLES / "style" / f"{pair['painting']}.webp"),
-                knobs()["style_weight"].position(float(pair["style_weight"])),
                 str(EXAMPLES / "results" / f"{pair['photo']}--{pair['painting']}.jpg"),
-            )
+            ]
             for pair in csv.DictReader(file)
         ]
 
@@ -205,7 +204,7 @@ def build(download: backbones.Vgg19Download | None = None) -> gr.Blocks:
             label="Examples: press one",
             components=[gr.Image(visible=False) for _ in range(3)],
             headers=["Photo", "Painting", "Result"],
-            samples=[[photo, painting, result] for photo, painting, _, result in examples()],
+            samples=examples(),
             type="index",
             elem_id="examples",
         )
@@ -255,12 +254,10 @@ def fail(job: Job) -> tuple[Any, Any, str]:
 
 def fill(job: Job, index: int) -> tuple[Any, ...]:
     """An example was pressed: its pictures, the settings it was painted with and, unless a run is on, its result."""
-    photo, painting, position, result = examples()[index]
+    photo, painting, result = examples()[index]
     preset = next(iter(PRESETS))
-    positions = turn_to(preset)
-    positions[TURNED.index("style_weight")] = position
     shown = (result, "This is what the pair gives. Press **Paint** to see it form.", None, None)
-    return photo, painting, preset, *positions, *([gr.skip()] * 4 if job.running else shown)
+    return photo, painting, preset, *turn_to(preset), *([gr.skip()] * 4 if job.running else shown)
 
 
 def turn_to(preset: str) -> list[float]:

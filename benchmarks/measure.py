@@ -28,7 +28,7 @@ from .quality import Judge, Quality
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 WEIGHTS_SEED = 0
-SWEPT = (0.5, 2.0, 4.0)  # α, for the trade-off between content and style
+SWEPT = (0.5, 2.0, 4.0, 8.0)  # α, for the trade-off between content and style
 CHECKPOINTS = (10, 20, 40, 80, 150, 300)
 
 
@@ -293,9 +293,10 @@ class First(NamedTuple):
 def first_painted(pair: Pair, size: int, most: float) -> list[First]:
     """In a warm process, by preset, with pictures already decoded."""
     found = []
+    for _ in stylize(*WARM_UP.pictures(), Settings(size=size, iterations=6, backbone="vgg16")):
+        pass
     for name, preset in presets(most).items():
         settings = replace(preset, size=size, backbone="vgg16")
-        _until_painted(WARM_UP, settings)
         found.append(First(name, _until_painted(pair, settings), _until_painted(pair, settings)))
     return found
 

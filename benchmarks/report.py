@@ -95,14 +95,19 @@ def tradeoff(result: PairResult) -> str:
     curve = sorted([(usual.content_weight, default), *result.swept])
     points = sorted((run.quality.style, run.quality.kept) for _, run in curve)
     plain = result.plain.quality
-    inside = points[0][0] <= plain.style <= points[-1][0]
-    kept = f"{np.interp(plain.style, *zip(*points, strict=True)):.3f}" if inside else "out of the range of these α"
+    if points[0][0] <= plain.style <= points[-1][0]:
+        kept = np.interp(plain.style, *zip(*points, strict=True))
+        said = (
+            f"At the plain loop's style distance ours keeps {kept:.3f} (interpolated), the plain loop {plain.kept:.3f}."
+        )
+    else:
+        said = "The plain loop's style distance is out of the range of these α."
     rows = [(f"{default.name}, α = {α:g}", f"{run.quality.style:.3f}", f"{run.quality.kept:.3f}") for α, run in curve]
     rows.append((f"plain, α = {usual.content_weight:g}", f"{plain.style:.3f}", f"{plain.kept:.3f}"))
     return "\n\n".join([
         "The trade-off between the two, by the weight α of the content:",
         table(("way", "style distance", "kept"), rows),
-        f"At the plain loop's style distance ours keeps {kept} (interpolated), the plain loop {plain.kept:.3f}.",
+        said,
     ])  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from styletransfer import Settings, stylize
+from styletransfer import stylize
 
 HERE = Path(__file__).parent
 OPENS_README = "flower--mosaic"
@@ -20,7 +20,7 @@ def main(only: list[str]) -> None:
         if only and name not in only:
             continue
         photo, painting = HERE / "content" / f"{pair['photo']}.jpg", HERE / "style" / f"{pair['painting']}.webp"
-        for frame in stylize(photo, painting, Settings(style_weight=float(pair["style_weight"]))):
+        for frame in stylize(photo, painting):
             last = frame
         last.picture.save(HERE / "results" / f"{name}.jpg", quality=90)
         print(f"{name}: {last.seconds:.0f} s", flush=True)

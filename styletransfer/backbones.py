@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -62,16 +62,20 @@ class Backbone:
         """
         wanted = set(layers)
         taps: dict[str, Tensor] = {}
+        for layer, activation in self._activations(pixels):
+            if layer in wanted:
+                taps[layer] = activation.float()
+                if len(taps) == len(wanted):
+                    break
+        return taps
+
+    def _activations(self, pixels: Tensor) -> Iterator[tuple[str, Tensor]]:
         x = ((pixels - self.mean) / self.std).to(self.convolutions[self.layers[0]].weight.dtype)
         for layer in self.layers:
             if layer.endswith("_1") and layer != "conv1_1":
                 x = max_pool(x)
             x = self.convolutions[layer](x)
-            if layer in wanted:
-                taps[layer] = x.float()
-                if len(taps) == len(wanted):
-                    break
-        return taps
+            yield layer, x
 
     @torch.no_grad()
     def _rescale(self) -> None:
@@ -82,10 +86,11 @@ class Backbone:
         pairs, 60 evaluations): a sheet of four photos says too little of a filter that rarely fires.
         """
         sheet = pictures.load(CALIBRATION).image
-        means = self.activations(pictures.to_tensor(sheet, sheet.size).to(self.device), self.layers)
+        sheet_pixels = pictures.to_tensor(sheet, sheet.size).to(self.device)
+        means = {layer: activation.mean().item() for layer, activation in self._activations(sheet_pixels)}
         before = 1.0
-        for layer, activation in means.items():
-            old, mean = self.convolutions[layer], activation.mean().item()
+        for layer, mean in means.items():
+            old = self.convolutions[layer]
             self.convolutions[layer] = Conv3x3(old.weight * (before / mean), old.bias / mean)
             before = mean
 

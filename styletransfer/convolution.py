@@ -96,7 +96,7 @@ class Direct:
 
 
 class Nnpack(Direct):
-    """The same by NNPACK, which torch ships for batches of 16 and up."""
+    """The same by NNPACK, which torch ships and does not take for a single picture."""
 
     def convolve(self, x: Tensor) -> Tensor:
         """Without the ReLU."""
@@ -175,7 +175,7 @@ class Winograd:
             pack: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
             shape = (1, n * n * self.C, T, 1)
             packed = pack(U.view(-1, self.C, 1, 1).to_mkldnn(), (0, 0), (1, 1), (1, 1), n * n, shape)
-            self.packed = {T < 64: packed}  # only the last: with both, VGG-16 would hold 300 MB more
+            self.packed = {T < 64: packed}  # only the last, since it is four times the kernel
         return packed
 
     def _lay(self, tiles: Tensor, y: Tensor) -> None:
@@ -270,11 +270,11 @@ class _Routes:
         return route
 
     def _choose(self, x: Tensor, gate: Tensor | None) -> str:
-        """The fastest route for this class of shapes: the two channel counts, and pixels to a power of two."""
+        """The fastest route for this class of shapes: the two channel counts, and pixels to a power of four."""
         (K, C), (H, W) = self.weight.shape[:2], x.shape[2:]
         if min(K, C) < 16:
             return "direct"
-        shape = (min(K, C), max(K, C), (H * W).bit_length())
+        shape = (min(K, C), max(K, C), (H * W).bit_length() // 2)
         with _timing:
             if shape not in _fastest:
                 _fastest[shape] = self._time(x, gate)

@@ -7,7 +7,6 @@ import time
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as nnf
@@ -16,42 +15,22 @@ from torch import Tensor
 
 from . import backbones, losses, memory, pictures, targets
 from .backbones import Backbone
-from .errors import PictureError, SettingsError
+from .errors import SettingsError
 from .lbfgs import LBFGS
 from .losses import Losses
+from .plan import Scene
 from .settings import Settings
 
 REFERENCE_SIZE = 512
 """The long side at which α is the paper's: see Objective."""
-COARSEST_SIZE = 96
-"""No coarse stage has a shorter long side: a face is down to a few positions of conv4_2 by then, and gets bent."""
-
-
 COARSER_CONTENT = 2.0
 """How many times as much content weighs in a stage as in the next finer one.
 
 What a coarse stage lets go the finer ones do not find again: with 1 a building kept 0.43 of its structure at a style
 distance of 0.44, with 2 it kept 0.57 at 0.48; a portrait 0.72 at 0.30 and 0.73 at 0.31 (512 px).
 """
-LOST_PATTERN = 0.5
-"""A stage is left out where the painting's Gram matrices have less than this of their energy at the next finer size.
-
-Such a painting is made of lines or dots that are gone when it is so small. A woodcut has a seventh of it at 128 px:
-with that stage a cat kept 0.36 of its structure at a style distance of 0.38, without it 0.41 at 0.36 (512 px).
-"""
-UNIT_SIZE = 256
-"""The long side at which the photo's own style loss is taken as the unit: see Settings.relative_style."""
-SMALLEST_UNIT = 0.05
-"""A photo nearly in the painting's own style would otherwise weigh endlessly; those seen were 0.3 to 10."""
 SETTLED_AFTER = 10
 """Evaluations over which the change of a picture is measured: see Settings.tolerance."""
-
-
-class Stage(NamedTuple):
-    """A part of the run that paints at one size."""
-
-    size: int
-    iterations: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,17 +63,6 @@ class Frame:
     def picture(self) -> Image.Image:
         """The picture in 8-bit RGB, always at the size asked for, converted when first read."""
         return pictures.to_image(_enlarged(self._pixels, *self._grounds))
-
-
-def stages(settings: Settings, smallest: int) -> list[Stage]:
-    """The sizes of a run from coarse to fine, each twice the one before and none under `smallest`, with iterations.
-
-    Every stage gets the same number, within one: what is left over goes to the coarse ones, which cost less.
-    """
-    sizes = [settings.size >> k for k in range(settings.stages)]
-    sizes = [size for size in sizes if size >= smallest or size == settings.size][: settings.iterations]
-    each, over = divmod(settings.iterations, len(sizes))
-    return [Stage(size, each + (number < over)) for number, size in enumerate(reversed(sizes))]
 
 
 class Objective:
@@ -155,60 +123,12 @@ def stylize(
     backbone.check(settings.layers)
     notes = tuple(note for note in (photo.note, painting.note, second_choice) if note)
     try:
-        yield from _paint(_Scene(photo.image, painting.image, settings, backbone), notes, started)
+        yield from _paint(Scene(photo.image, painting.image, settings, backbone), notes, started)
     finally:
         memory.give_back()
 
 
-@dataclass(frozen=True)
-class _Scene:
-    """The two pictures of a run, at any size, and what follows from them for its plan."""
-
-    photo: Image.Image
-    painting: Image.Image
-    settings: Settings
-    backbone: Backbone
-
-    def tensor(self, image: Image.Image, size: int) -> Tensor:
-        """One of the two at long side `size`, as (1, 3, H, W) in [0, 1] on the backbone's device."""
-        shape = pictures.fit(image, size, square=self.settings.square)
-        return pictures.to_tensor(image, shape).to(self.backbone.device)
-
-    def grams(self, image: Image.Image, size: int) -> targets.Targets:
-        """Its Gram matrices per position, by style layer."""
-        return targets.style(self.backbone, self.tensor(image, size), self.settings.style_layers)
-
-    def plan(self) -> list[Stage]:
-        """The stages, without those at which the painting's pattern is gone: the next one does their work."""
-        plan = stages(self.settings, _smallest_size(self.photo, self.painting, self.settings))
-        while len(plan) > 1 and _lost_pattern(*(self.grams(self.painting, stage.size) for stage in plan[:2])):
-            (_, dropped), (size, iterations), *finer = plan
-            plan = [Stage(size, iterations + dropped // 4), *finer]
-        return plan
-
-    def unit(self, coarsest: int) -> float:
-        """The unit of L_style."""
-        if not self.settings.relative_style:
-            return 1.0
-        size = max(min(UNIT_SIZE, self.settings.size), coarsest)
-        G, A = self.grams(self.photo, size), self.grams(self.painting, size)
-        return max(SMALLEST_UNIT, _style_distance(G, A, self.settings.w))
-
-    def ground(self, size: int) -> Tensor:
-        """What is painted on at `size`: the photo, or nothing where the run starts from noise."""
-        photo = self.tensor(self.photo, size)
-        return photo if self.settings.init == "content" else torch.zeros_like(photo)
-
-    def start(self, size: int) -> Tensor:
-        """The picture to start from: the photo itself, or white noise from the seed."""
-        ground = self.ground(size)
-        if self.settings.init == "content":
-            return ground
-        noise = torch.rand(ground.shape, generator=torch.Generator().manual_seed(self.settings.seed))
-        return noise.to(ground.device)
-
-
-def _paint(scene: _Scene, notes: tuple[str, ...], started: float) -> Generator[Frame, None, None]:
+def _paint(scene: Scene, notes: tuple[str, ...], started: float) -> Generator[Frame, None, None]:
     """The stages of a run, from coarse to fine, with an L-BFGS each."""
     settings, backbone, plan = scene.settings, scene.backbone, scene.plan()
     unit, grounds = scene.unit(plan[0].size), [scene.ground(stage.size) for stage in plan]
@@ -274,33 +194,6 @@ def _enlarged(x: Tensor, ground: Tensor, larger_ground: Tensor) -> Tensor:
     return (larger_ground + nnf.interpolate(x - ground, larger_ground.shape[2:], mode="bicubic")).clamp(0, 1)
 
 
-def _lost_pattern(coarse: targets.Targets, fine: targets.Targets) -> bool:
-    """Whether a painting whose Gram matrices are these at two sizes is made of what only the finer one shows."""
-    energies = [sum(A.square().mean().item() for A in grams.values()) for grams in (coarse, fine)]
-    return energies[0] < LOST_PATTERN * energies[1]
-
-
-def _style_distance(G: targets.Targets, A: targets.Targets, w: tuple[float, ...]) -> float:
-    """Σ w_l E_l (eq. 4, 5) between two sets of Gram matrices per position."""
-    E = [(G[layer] - A[layer]).square().sum().item() / (4 * len(A[layer]) ** 2) for layer in A]
-    return sum(w_l * E_l for w_l, E_l in zip(w, E, strict=True))
-
-
 def _grey_levels(change: Tensor) -> float:
     """The root mean square of a change of pixels, of 255."""
     return 255 * change.square().mean().sqrt().item()
-
-
-def _smallest_size(photo: Image.Image, painting: Image.Image, settings: Settings) -> int:
-    """The long side below which no stage may go; PictureError if the size asked for is below what the layers need."""
-    needed = backbones.smallest_side(settings.layers)
-    longest = 1.0
-    for what, image in (("photo", photo), ("painting", painting)):
-        width, height = pictures.fit(image, settings.size, square=settings.square)
-        if min(width, height) < needed:
-            raise PictureError(
-                f"At size {settings.size} the {what} would have {width}×{height} pixels, too narrow for the chosen "
-                f"layers, which need {needed}: crop it, or choose a larger size."
-            )
-        longest = max(longest, max(width, height) / min(width, height))
-    return max(COARSEST_SIZE, math.ceil(needed * longest))

@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 class Losses(NamedTuple):
     """L_content, L_style and L_tv, not yet weighted, and L_total = α L_content + β L_style + γ L_tv.
 
-    L_content is that of 512 px: at other sizes the sum is multiplied by (512/size)² (see loop.Objective).
+    L_content is that of 512 px, and L_style may be in units of the photo's own: see loop.Objective.
     """
 
     content: float

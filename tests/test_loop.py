@@ -18,7 +18,8 @@ from PIL import Image
 
 from styletransfer import Frame, Losses, PictureError, Settings, SettingsError, losses, pictures, stylize
 from styletransfer.backbones import Backbone
-from styletransfer.loop import Objective, stages
+from styletransfer.loop import Objective
+from styletransfer.plan import stages
 
 Array = NDArray[np.float64]
 
