@@ -24,7 +24,7 @@ def apart(function: Callable[..., Iterator[T]], *args: Any) -> Iterator[T]:
         while True:
             here.send("next")
             yield here.recv()
-    except EOFError:
+    except (EOFError, ConnectionError):
         process.join()
         if process.exitcode:
             raise RuntimeError(f"{function.__name__} failed in its own process") from None
