@@ -14,7 +14,7 @@ from typing import NamedTuple
 from styletransfer import Settings, stylize
 from styletransfer.lbfgs import LBFGS
 
-EVALUATIONS = 21  # with the default three stages 12, 6 and 3
+EVALUATIONS = 21  # 7 in each of the default three stages
 
 
 class Growth(NamedTuple):

@@ -56,8 +56,12 @@ def style_loss(F: Tensor, A: Tensor) -> Tensor:
     The paper takes both pictures at one size. Ours differ in shape, and a Gram matrix grows with the number of
     positions, so each is divided by its own: the paper's number where M_A = M.
     """
-    N, M = F.shape[1], F.shape[2] * F.shape[3]
-    return (gram_matrix(F) / M - A).square().sum() / (4 * N**2)
+    return gram_distance(gram_matrix(F) / F[0, 0].numel(), A)
+
+
+def gram_distance(G: Tensor, A: Tensor) -> Tensor:
+    """1/(4 N²) Σ (G − A)² of two Gram matrices per position."""
+    return (G - A).square().sum() / (4 * len(A) ** 2)
 
 
 def tv_loss(I: Tensor) -> Tensor:  # noqa: E741 - the symbol of the formula

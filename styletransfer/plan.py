@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from . import backbones, pictures, targets
+from . import backbones, losses, pictures, targets
 from .backbones import Backbone
 from .errors import PictureError
 from .settings import Settings
@@ -103,7 +103,7 @@ def _lost_pattern(coarse: targets.Targets, fine: targets.Targets) -> bool:
 
 def _style_distance(G: targets.Targets, A: targets.Targets, w: tuple[float, ...]) -> float:
     """Σ w_l E_l (eq. 4, 5) between two sets of Gram matrices per position."""
-    E = [(G[layer] - A[layer]).square().sum().item() / (4 * len(A[layer]) ** 2) for layer in A]
+    E = [losses.gram_distance(G[layer], A[layer]).item() for layer in A]
     return sum(w_l * E_l for w_l, E_l in zip(w, E, strict=True))
 
 
