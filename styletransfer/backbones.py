@@ -55,19 +55,20 @@ class Backbone:
                 hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(self.layers)}."
                 raise SettingsError(f"The backbone {self.name} has no layer {layer!r}: {hint}")
 
-    def activations(self, pixels: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
-        """Activations of `layers` (after ReLU) by name, each (1, N, H, W), for RGB `pixels` (1, 3, H, W) in [0, 1].
+    def activations(self, pixels: Tensor, layers: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+        """Names and activations (after ReLU) of `layers`, each (1, N, H, W), for RGB `pixels` (1, 3, H, W) in [0, 1].
 
-        Float32, whatever the precision of the convolutions.
+        From the first to the deepest, one at a time: what is done with one before the next is asked for is undone
+        right there in the backward pass, and no gradient waits in memory. Float32, whatever the precision of the
+        convolutions.
         """
         wanted = set(layers)
-        taps: dict[str, Tensor] = {}
         for layer, activation in self._activations(pixels):
             if layer in wanted:
-                taps[layer] = activation.float()
-                if len(taps) == len(wanted):
-                    break
-        return taps
+                yield layer, activation.float()
+                wanted.remove(layer)
+                if not wanted:
+                    return
 
     def _activations(self, pixels: Tensor) -> Iterator[tuple[str, Tensor]]:
         x = ((pixels - self.mean) / self.std).to(self.convolutions[self.layers[0]].weight.dtype)

@@ -12,6 +12,9 @@ import torch.nn.functional as nnf
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+SLAB = 36 << 20
+"""The features, in bytes, that are turned into a gradient at once."""
+
 
 class Losses(NamedTuple):
     """L_content, L_style and L_tv, not yet weighted, and L_total = α L_content + β L_style + γ L_tv.
@@ -45,9 +48,19 @@ class _Gram(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> Tensor:
-        """(g + gᵀ) F: one product where autograd takes two, and as a 1×1 convolution twice as fast (64 × 512²)."""
+        """(g + gᵀ) F: one product where autograd takes two, and as a 1×1 convolution twice as fast (64 × 512²).
+
+        In slabs of rows, since the convolution makes copies of F and of its result.
+        """
         (F,) = ctx.saved_tensors
-        return nnf.conv2d(F, (g + g.T)[:, :, None, None])
+        g = (g + g.T)[:, :, None, None]
+        if F.nbytes <= SLAB:
+            return nnf.conv2d(F, g)
+        rows = max(1, SLAB * F.shape[2] // F.nbytes)
+        to_F = torch.empty_like(F)
+        for slab, out in zip(torch.split(F, rows, 2), torch.split(to_F, rows, 2), strict=True):
+            out.copy_(nnf.conv2d(slab, g))
+        return to_F
 
 
 def style_loss(F: Tensor, A: Tensor) -> Tensor:

@@ -101,10 +101,9 @@ def _lost_pattern(coarse: targets.Targets, fine: targets.Targets) -> bool:
     return energies[0] < LOST_PATTERN * energies[1]
 
 
-def _style_distance(G: targets.Targets, A: targets.Targets, w: tuple[float, ...]) -> float:
+def _style_distance(G: targets.Targets, A: targets.Targets, w: dict[str, float]) -> float:
     """Σ w_l E_l (eq. 4, 5) between two sets of Gram matrices per position."""
-    E = [losses.gram_distance(G[layer], A[layer]).item() for layer in A]
-    return sum(w_l * E_l for w_l, E_l in zip(w, E, strict=True))
+    return sum(w[layer] * losses.gram_distance(G[layer], A[layer]).item() for layer in A)
 
 
 def _smallest_size(photo: Image.Image, painting: Image.Image, settings: Settings) -> int:

@@ -89,10 +89,10 @@ class Settings:
     def __post_init__(self) -> None:
         for f in fields(self):
             object.__setattr__(self, f.name, _checked(f.name, f.metadata["knob"], f.default, getattr(self, f.name)))
-        if len(self.w) != len(self.style_layers):
+        if self.style_layer_weights is not None and len(self.style_layer_weights) != len(self.style_layers):
             raise SettingsError(
                 f"style_layer_weights needs one weight for each of the {len(self.style_layers)} style layers, "
-                f"not {len(self.w)}."
+                f"not {len(self.style_layer_weights)}."
             )
 
     @property
@@ -101,11 +101,11 @@ class Settings:
         return (*self.content_layers, *self.style_layers)
 
     @property
-    def w(self) -> tuple[float, ...]:
+    def w(self) -> dict[str, float]:
         """w_l of each style layer: 1/5 each for the paper's five (section 2.2)."""
-        if self.style_layer_weights is not None:
-            return self.style_layer_weights
-        return (1 / len(self.style_layers),) * len(self.style_layers)
+        if self.style_layer_weights is None:
+            return dict.fromkeys(self.style_layers, 1 / len(self.style_layers))
+        return dict(zip(self.style_layers, self.style_layer_weights, strict=True))
 
 
 def knobs() -> dict[str, Knob]:

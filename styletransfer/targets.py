@@ -32,12 +32,11 @@ _cached = partial(cached, _kept, lock=threading.Lock())
 @torch.no_grad()
 def content(backbone: Backbone, photo: Tensor, layers: tuple[str, ...]) -> Targets:
     """P: the activations of the photo (1, 3, H, W), each (1, N, H_l, W_l), by layer. Not to be changed."""
-    return backbone.activations(photo, layers)
+    return dict(backbone.activations(photo, layers))
 
 
 @_cached(key=partial(_key, "style"))
 @torch.no_grad()
 def style(backbone: Backbone, painting: Tensor, layers: tuple[str, ...]) -> Targets:
     """A: the Gram matrices of the painting (1, 3, H, W) per position, each (N, N), by layer. Not to be changed."""
-    S = backbone.activations(painting, layers)
-    return {layer: losses.gram_matrix(S[layer]) / S[layer][0, 0].numel() for layer in layers}
+    return {layer: losses.gram_matrix(S) / S[0, 0].numel() for layer, S in backbone.activations(painting, layers)}

@@ -44,7 +44,7 @@ def test_the_bundled_vgg16_has_the_papers_layers_by_name(vgg16):
 
 
 def test_activations_are_those_of_torchvisions_network_up_to_one_factor_per_layer(vgg16, reference, pixels):
-    found, raw = vgg16.activations(pixels, LAYERS), reference.raw(pixels.double())
+    found, raw = dict(vgg16.activations(pixels, LAYERS)), reference.raw(pixels.double())
     for layer in LAYERS:
         assert found[layer].shape == raw[layer].shape
         factor = found[layer].mean().item() / raw[layer].mean().item()
@@ -54,25 +54,25 @@ def test_activations_are_those_of_torchvisions_network_up_to_one_factor_per_laye
 
 
 def test_activations_are_taken_after_the_relu(vgg16, pixels):
-    for layer, activation in vgg16.activations(pixels, LAYERS).items():
+    for layer, activation in vgg16.activations(pixels, LAYERS):
         assert activation.min().item() == 0, layer
         assert activation.max().item() > 0, layer
 
 
 def test_mean_activation_on_the_calibration_sheet_is_one_in_every_layer(vgg16):
     sheet = np.asarray(Image.open(backbones.CALIBRATION).convert("RGB"), dtype=np.float32) / 255
-    for layer, activation in vgg16.activations(torch.tensor(sheet).permute(2, 0, 1)[None], LAYERS).items():
+    for layer, activation in vgg16.activations(torch.tensor(sheet).permute(2, 0, 1)[None], LAYERS):
         assert activation.mean().item() == pytest.approx(1, rel=1e-3), layer
 
 
 def test_only_the_layers_asked_for_are_returned_and_no_deeper_one_is_computed(vgg16, pixels):
-    assert set(vgg16.activations(pixels, ("conv4_2", "conv1_1"))) == {"conv4_2", "conv1_1"}
+    assert set(dict(vgg16.activations(pixels, ("conv4_2", "conv1_1")))) == {"conv4_2", "conv1_1"}
     one_pixel = torch.zeros(1, 3, 1, 1)  # more than conv1_2 would not be possible
-    assert vgg16.activations(one_pixel, ("conv1_2",))["conv1_2"].shape == (1, 64, 1, 1)
+    assert dict(vgg16.activations(one_pixel, ("conv1_2",)))["conv1_2"].shape == (1, 64, 1, 1)
 
 
 def test_the_smallest_side_of_a_layer_is_the_least_that_leaves_it_a_position(vgg16):
-    for layer, activation in vgg16.activations(torch.zeros(1, 3, 16, 16), LAYERS).items():
+    for layer, activation in vgg16.activations(torch.zeros(1, 3, 16, 16), LAYERS):
         side = backbones.smallest_side(("conv1_1", layer))
         assert activation.shape[2:] == (16 // side, 16 // side), layer
 
@@ -81,7 +81,7 @@ def test_the_colours_are_not_swapped(vgg16, reference):
     red = torch.zeros(1, 3, 32, 32)
     red[:, 0] = 1
     expected = reference.activations(red.double())["conv2_2"]
-    found, swapped = (vgg16.activations(x, ("conv2_2",))["conv2_2"] for x in (red, red.flip(1)))
+    found, swapped = (dict(vgg16.activations(x, ("conv2_2",)))["conv2_2"] for x in (red, red.flip(1)))
     assert (found - expected).norm() < 1e-3 * expected.norm()
     assert (swapped - expected).norm() > 0.1 * expected.norm()
 
@@ -221,9 +221,9 @@ def test_painting_with_vgg19_where_there_is_none_fails_before_the_first_frame(no
 
 
 def test_a_gradient_reaches_the_pixels_and_nothing_else(vgg16, pixels):
-    assert not vgg16.activations(pixels, ("conv2_1",))["conv2_1"].requires_grad
+    assert not dict(vgg16.activations(pixels, ("conv2_1",)))["conv2_1"].requires_grad
     x = pixels.requires_grad_()
-    vgg16.activations(x, ("conv2_1",))["conv2_1"].sum().backward()
+    dict(vgg16.activations(x, ("conv2_1",)))["conv2_1"].sum().backward()
     assert 0 < x.grad.norm().item() < math.inf
 
 
@@ -259,7 +259,7 @@ def test_a_download_that_fails_says_why_and_that_vgg16_paints(monkeypatch: pytes
 def test_half_precision_paints_as_well(photo, painting, vgg16):
     """Bfloat16 is for CUDA; the processor computes it too."""
     half = Backbone(weights.bundled_vgg16(), torch.bfloat16)
-    assert half.activations(torch.rand(1, 3, 32, 32), ["conv1_1"])["conv1_1"].dtype == torch.float32
+    assert dict(half.activations(torch.rand(1, 3, 32, 32), ["conv1_1"]))["conv1_1"].dtype == torch.float32
     settings = Settings(size=64, iterations=20, relative_style=False)
     P, S = (pictures.to_tensor(image, pictures.fit(image, 64)) for image in (photo, painting))
     judge = Objective(vgg16, settings, P, S)

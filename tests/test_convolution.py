@@ -53,9 +53,11 @@ def assert_near(ours: Tensor, exact: Tensor) -> None:
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("route", usable)
+@pytest.mark.parametrize("slabs", [convolution.SLABS, 8000], ids=["whole", "slabs"])
 def test_every_route_gives_the_activation_and_gradient_of_the_plain_convolution(
-    route: str, shape: tuple[int, int, int, int], fresh: None, monkeypatch: pytest.MonkeyPatch
+    slabs: int, route: str, shape: tuple[int, int, int, int], fresh: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(convolution, "SLABS", slabs)
     monkeypatch.setattr(convolution._Routes, "_choose", lambda self, x, gate: route)
     channels, kernels, height, width = shape
     weight, bias = layer(channels, kernels)

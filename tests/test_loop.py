@@ -290,7 +290,7 @@ def test_more_style_weight_brings_the_painting_nearer_and_takes_the_photo_away(p
 def test_layer_weights_choose_which_style_layer_comes_near_the_painting(paint, painting, vgg16):
     def distance(frame: Frame, layer: str) -> float:
         of_frame, of_painting = (
-            vgg16.activations(pictures.to_tensor(picture, picture.size), (layer,))[layer]
+            dict(vgg16.activations(pictures.to_tensor(picture, picture.size), (layer,)))[layer]
             for picture in (frame.picture, painting.resize((53, 64)))
         )
         A = losses.gram_matrix(of_painting) / of_painting[0, 0].numel()

@@ -63,6 +63,16 @@ def test_style_loss_is_the_papers_when_both_pictures_have_one_size():
     assert losses.style_loss(F, per_position(S)).item() == pytest.approx(papers)
 
 
+@pytest.mark.parametrize("slab", [losses.SLAB, 4 * 5 * 7 * 3], ids=["whole", "slabs"])
+def test_the_gradient_of_a_gram_matrix_is_autograds_in_slabs_too(slab, monkeypatch):
+    monkeypatch.setattr(losses, "SLAB", slab)
+    F, W = torch.rand(1, 5, 11, 7, requires_grad=True), torch.rand(5, 5)
+    f = F.flatten(2)[0]
+    (expected,) = torch.autograd.grad((f @ f.T * W).sum(), F)
+    (found,) = torch.autograd.grad((losses.gram_matrix(F) * W).sum(), F)
+    torch.testing.assert_close(found, expected)
+
+
 def test_style_loss_divides_each_gram_matrix_by_its_own_positions():
     F, S = features(5, 4, 3), features(5, 7, 8, seed=1)
     expected = style_term(F[0].numpy(), S[0].numpy())
@@ -166,7 +176,7 @@ def test_layer_weights_follow_their_layers_whatever_the_order(vgg16, P, S, x):
     backwards = Settings(
         content_layers=CONTENT_LAYERS[::-1],
         style_layers=settings.style_layers[::-1],
-        style_layer_weights=settings.w[::-1],
+        style_layer_weights=settings.style_layer_weights[::-1],
     )
     found, other = Objective(vgg16, settings, P, S)(x)[0], Objective(vgg16, backwards, P, S)(x)[0]
     assert other[:2] == pytest.approx(found[:2], rel=1e-5)

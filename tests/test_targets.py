@@ -42,7 +42,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
 
 def test_they_are_the_activations_and_the_gram_matrices_per_position(vgg16, pixels):
     with torch.no_grad():
-        exact = vgg16.activations(pixels, STYLE)
+        exact = dict(vgg16.activations(pixels, STYLE))
     P, A = targets.content(vgg16, pixels, CONTENT), targets.style(vgg16, pixels, STYLE)
     assert torch.equal(P["conv2_1"], exact["conv2_1"])
     for layer in STYLE:
