@@ -14,7 +14,7 @@ from typing import NamedTuple
 from styletransfer import Settings, stylize
 from styletransfer.lbfgs import LBFGS
 
-EVALUATIONS = 21  # 7 in each of the default three stages
+EVALUATIONS = 30  # 5 of them at the full size
 
 
 class Growth(NamedTuple):
