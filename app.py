@@ -3,193 +3,63 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import os
-import tempfile
-import threading
-import time
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
-import plotly.graph_objects as go
 
-from styletransfer import PRESETS, Frame, Losses, Settings, StyleTransferError, backbones, stylize, weights
-from styletransfer.settings import knobs
+from page import choose, turn, watch
+from page.watch import Job
+from styletransfer import PRESETS, Settings, backbones, record, weights
 
-EXAMPLES = Path(__file__).with_name("examples")
-SECONDS_PER_VIEW = 0.4  # sending pictures more often costs more than it shows
-SECONDS_PER_PLOT = 1.5
-TURNED = ("size", "iterations", "content_weight", "style_weight", "tv_weight")  # settings that have a slider
-CURVES = {"content": "#3b82c4", "style": "#d9573f", "tv": "#3f9b72", "total": "#8f7bd1"}
-COMPUTE = threading.Lock()  # a cancelled job gives its slot away before its last step has ended
-
-
-class Job:
-    """What a visitor's Stop button and running picture share."""
-
-    def __init__(self) -> None:
-        self.stopped = threading.Event()
-        self.running = False
-
-    def __deepcopy__(self, memo: object) -> Job:
-        return Job()  # each visitor's own
-
-
-def paint(
-    job: Job,
-    photo: str | None,
-    painting: str | None,
-    preset: str,
-    size: float,
-    iterations: float,
-    content_weight: float,
-    style_weight_power_of_ten: float,
-    tv_weight: float,
-) -> Iterator[tuple[Any, Any, Any, Any]]:
-    """Paint, yielding what has changed of: the picture, the status, the curves, the file to download."""
-    positions = (size, iterations, content_weight, style_weight_power_of_ten, tv_weight)
-    curves: list[Losses] = []
-    viewed = plotted = 0.0
-    try:
-        settings = chosen(preset, positions)
-        if not photo or not painting:
-            raise StyleTransferError(f"Choose a {'painting' if photo else 'photo'} first.")
-        yield gr.skip(), "Looking at the two pictures …", gr.skip(), gr.skip()
-        frames = stylize(photo, painting, settings)
-        while True:
-            with COMPUTE:
-                frame = next(frames)
-            curves.append(frame.weighted if settings.tv_weight else frame.weighted._replace(tv=frame.losses.tv))
-            if frame.iteration == frame.iterations or job.stopped.is_set():
-                break
-            now = time.monotonic()
-            if now - viewed > SECONDS_PER_VIEW:
-                viewed, plot = now, gr.skip()
-                if now - plotted > SECONDS_PER_PLOT:
-                    plotted, plot = now, figure(curves, frame)
-                yield frame.picture, status(frame, "Painting", f"about {frame.remaining:.0f} s left"), plot, gr.skip()
-        frames.close()
-    except StyleTransferError as error:
-        raise gr.Error(str(error), title="That does not work", print_exception=False) from error
-    ended = "Stopped" if frame.iteration < frame.iterations else "Finished"
-    with tempfile.TemporaryDirectory() as folder:
-        png = Path(folder, "painting.png")
-        frame.picture.save(png)
-        yield frame.picture, status(frame, ended), figure(curves, frame), str(png)
+CSS = Path(__file__).with_name("page") / "page.css"
+THEME = gr.themes.Soft(
+    primary_hue=gr.themes.colors.indigo,
+    secondary_hue=gr.themes.colors.amber,
+    neutral_hue=gr.themes.colors.stone,
+    font=["system-ui", "sans-serif"],
+    font_mono=["ui-monospace", "monospace"],
+).set(  # darker than Soft's, for contrast
+    button_primary_background_fill="*primary_700",
+    button_primary_background_fill_hover="*primary_800",
+    button_primary_text_color="white",
+    block_label_text_color="*primary_700",
+    block_title_text_color="*primary_700",
+    body_text_color_subdued="*neutral_600",
+    checkbox_label_background_fill_selected="*primary_700",
+)
 
 
-def chosen(preset: str, positions: tuple[float, ...]) -> Settings:
-    """The preset's settings, with what the sliders say."""
-    if preset not in PRESETS:
-        raise StyleTransferError(f"There is no preset {preset!r}: choose one of {', '.join(PRESETS)}.")
-    turned: dict[str, Any] = {name: knobs()[name].value(at) for name, at in zip(TURNED, positions, strict=True)}
-    return replace(PRESETS[preset], **turned)
-
-
-def status(frame: Frame, what: str, *more: str) -> str:
-    """One line: where the run is, and below it what the user should know of it."""
-    now = [
-        f"**{what}**: {frame.iteration} of {frame.iterations}",
-        f"at {frame.size} px",
-        f"{frame.seconds:.0f} s",
-        *more,
-        frame.backbone.upper().replace("VGG", "VGG-"),
-    ]
-    return "\n\n".join([" · ".join(now), *frame.notes])
-
-
-def figure(curves: list[Losses], frame: Frame) -> go.Figure:
-    """The terms of the loss by iteration, on one logarithmic scale."""
-    labels = {"content": "α content", "style": "β style", "tv": "γ smoothness", "total": "total"}
-    if not frame.settings.tv_weight:
-        labels["tv"] = "smoothness (γ = 0)"
-    plot = go.Figure(
-        [
-            go.Scatter(
-                x=list(range(1, len(curves) + 1)),
-                y=[getattr(losses, term) or None for losses in curves],  # a logarithmic scale has no zero
-                name=labels[term],
-                mode="lines",
-                line={"color": colour, "width": 3 if term == "total" else 2},
-            )
-            for term, colour in CURVES.items()
-        ]
-    )
-    plot.update_layout(
-        height=300,
-        margin={"l": 8, "r": 8, "t": 8, "b": 8},
-        xaxis={"title": "Loss by iteration", "range": [0, frame.iterations], "automargin": True},
-        yaxis={"type": "log", "exponentformat": "power", "dtick": 1, "automargin": True},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        font={"color": "#808080"},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        uirevision="losses",
-    )
-    for update in (plot.update_xaxes, plot.update_yaxes):
-        update(gridcolor="rgba(128,128,128,0.25)", zeroline=False)
-    return plot
-
-
-def slider(name: str) -> gr.Slider:
-    """The slider of a setting, from its knob."""
-    knob = knobs()[name]
-    label = f"{name.replace('_', ' ').capitalize()} {knob.symbol}".strip()
-    return gr.Slider(
-        knob.position(knob.low),
-        knob.position(knob.high),
-        value=knob.position(getattr(Settings(), name)),
-        step=knob.step,
-        label=f"{label}, as a power of ten" if knob.log else label,
-        info=knob.help,
-    )
-
-
-def picture(label: str) -> gr.Image:
-    """An input that hands over the file as it came: reading it, and refusing it, is the engine's.
-
-    Never send it a gr.update: Gradio would then build it anew for that visitor, with its own reading.
-    """
-    image = gr.Image(label=label, sources=["upload", "clipboard"], height=240, elem_id=label.lower())
-    image.preprocess = lambda payload: payload and payload.path  # type: ignore
-    return image
-
-
-def examples() -> list[list[str]]:
-    """Photo, painting and what the default preset makes of them, for each pair of examples/pairs.csv."""
-    with (EXAMPLES / "pairs.csv").open() as file:
-        return [
-            [
-                str(EXAMPLES / "content" / f"{pair['photo']}.jpg"),
-                str(EXAMPLES / "style" / f"{pair['painting']}.webp"),
-                str(EXAMPLES / "results" / f"{pair['photo']}--{pair['painting']}.jpg"),
-            ]
-            for pair in csv.DictReader(file)
-        ]
-
-
-def build(download: backbones.Vgg19Download | None = None) -> gr.Blocks:
-    """The page; `download` is the one whose state it shows."""
+def build(download: backbones.Vgg19Download | None = None, preset: str = turn.DEFAULT) -> gr.Blocks:
+    """The page; `download` is the one whose state it shows, and `preset` the one it opens with."""
     with gr.Blocks(title="Photo to painting", delete_cache=(3600, 86400)) as page:
-        job = gr.State(Job)
-        gr.Markdown("# Photo to painting\nChoose a photo and a painting, press **Paint**, and watch.")
+        job, asked = gr.State(Job), gr.State(None)  # asked: by the link
+        gr.Markdown("# Photo to painting\nChoose a photo and a painting, press **Paint**, and watch.", elem_id="title")
+        pairs = choose.strip()
         with gr.Row():
             with gr.Column(scale=5):
                 with gr.Row():
-                    photo, painting = picture("Photo"), picture("Painting")
+                    photo, painting = choose.picture("Photo", webcam=True), choose.picture("Painting")
+                start = gr.Button("Paint", variant="primary", size="lg", elem_id="paint")
                 with gr.Row():
-                    start = gr.Button("Paint", variant="primary", elem_id="paint")
+                    pause = gr.Button("Pause", interactive=False, elem_id="pause")
                     stop = gr.Button("Stop", variant="stop", interactive=False, elem_id="stop")
-                preset = gr.Dropdown(list(PRESETS), value=next(iter(PRESETS)), label="Preset", filterable=False)
-                with gr.Accordion("Settings", open=False):
-                    sliders = [slider(name) for name in TURNED]
-            with gr.Column(scale=6):
+                    more = gr.Button("More", interactive=False, elem_id="more")
+                with gr.Accordion("Styles", open=False):
+                    gallery = choose.gallery()
+                    lucky = gr.Button("Surprise me", size="sm")
+                with gr.Accordion("Change it, even while it is being painted", open=False):
+                    live = [turn.turner(name, PRESETS[preset]) for name in turn.LIVE]
+                with gr.Accordion("Before you start", open=False):
+                    presets = gr.Dropdown(list(PRESETS), value=preset, label="Preset", filterable=False)
+                    beforehand = [turn.turner(name, PRESETS[preset]) for name in turn.BEFOREHAND]
+                    second = choose.picture("Second painting")
+            with gr.Column(scale=5):
                 view = gr.Image(
+                    alt_text="The picture as it is being painted",
                     label="Result",
                     format="jpeg",
                     interactive=False,
@@ -197,78 +67,130 @@ def build(download: backbones.Vgg19Download | None = None) -> gr.Blocks:
                     buttons=["fullscreen"],
                     elem_id="result",
                 )
-                told = gr.Markdown("Nothing painted yet.", elem_id="status")
-                file = gr.DownloadButton("Download PNG", elem_id="download")
-                plot = gr.Plot(label="Loss by iteration", show_label=False, elem_id="curves")
-        pairs = gr.Dataset(
-            label="Examples: press one",
-            components=[gr.Image(visible=False) for _ in range(3)],
-            headers=["Photo", "Painting", "Result"],
-            samples=examples(),
-            type="index",
-            elem_id="examples",
-        )
+                told = gr.HTML(watch.told("Nothing painted yet."), elem_id="status")
+                with gr.Row():
+                    file = gr.DownloadButton("Download PNG", elem_id="download")
+                    lapse = gr.DownloadButton("Time-lapse", interactive=False, elem_id="lapse")
+                plot = gr.Plot(label="Loss by step", show_label=False, elem_id="curves")
+                with gr.Accordion("Before and after", open=False):
+                    compare = gr.ImageSlider(
+                        label="Before and after", interactive=False, format="jpeg", elem_id="compare"
+                    )
+                with gr.Accordion("This visit's pictures", open=False):
+                    history = gr.Gallery(
+                        label="This visit's pictures",
+                        allow_preview=False,
+                        interactive=False,
+                        columns=4,
+                        elem_id="history",
+                    )
+                with gr.Accordion("Share", open=False):
+                    link = gr.Textbox(label="A link to these settings", interactive=False, elem_id="link")
+                    share = gr.Button("Make a link", size="sm", elem_id="share")
         if download:
-            gr.Markdown(lambda: download.status, every=2.0, elem_id="backbone")
+            backbone = gr.Markdown(download.status, elem_id="backbone")
+            news: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
+            gr.Timer(2).tick(lambda: download.status, None, backbone, **news)
 
-        started = start.click(begin, job, [start, stop, told], queue=False, api_visibility="private")
-        run = started.then(
-            paint,
-            [job, photo, painting, preset, *sliders],
-            [view, told, plot, file],
-            api_name="stylize",
-            concurrency_limit=1,
-            show_progress="hidden",
+        private: dict[str, Any] = {"queue": False, "api_visibility": "private"}
+        sliders = [*beforehand, *live]
+        inputs = [job, photo, painting, presets, *sliders, second]
+        buttons = [start, lucky, more, pause, stop]
+        kept = [lapse, compare, history]
+
+        def on(click: Any, run: Any, **options: Any) -> None:
+            began = click(watch.begin, job, [*buttons, told], **private)
+            done = began.then(
+                run, inputs, [view, told, plot, file], concurrency_limit=1, concurrency_id="paint", **options
+            )
+            done.success(watch.end, job, buttons, **private).then(show, job, kept, **private)
+            done.failure(watch.fail, job, [*buttons, told], **private)
+
+        on(start.click, watch.paint, api_name="stylize", show_progress="hidden")
+        on(more.click, watch.paint_more, api_visibility="private", show_progress="hidden")
+        lucked = lucky.click(choose.surprise, None, [photo, painting], **private)
+        on(lucked.then, watch.paint, api_visibility="private", show_progress="hidden")
+
+        stop.click(watch.stop, job, **private)
+        pause.click(watch.pause, job, pause, **private)
+        for slider in live:
+            slider.input(watch.steer, [job, presets, *sliders], trigger_mode="always_last", preprocess=False, **private)
+        pairs.select(fill, job, [photo, painting, presets, *sliders, view, told, plot, file], **private)
+        gallery.select(pick, None, painting, **private)
+        turned = presets.input(lambda name: turn.turn_to(PRESETS[name]), presets, sliders, **private)
+        turned.then(watch.steer, [job, presets, *sliders], **private)
+        queued: dict[str, Any] = {"api_visibility": "private", "concurrency_limit": None, "show_progress": "hidden"}
+        for drop in (photo, painting):  # in the queue, without which Gradio has nowhere to send a message
+            restored = drop.upload(restore, drop, [presets, *sliders], **queued)
+            restored.then(watch.steer, [job, presets, *sliders], **private)
+        history.select(reopen, job, [view, told, plot, file, lapse, compare, presets, *sliders], **private)
+        share.click(turn.query, [photo, painting, presets, *sliders], link, **private).then(
+            None, link, link, js="query => location.origin + location.pathname + '?' + query"
         )
-        run.success(end, job, [start, stop], queue=False, api_visibility="private")
-        run.failure(fail, job, [start, stop, told], queue=False, api_visibility="private")
-        stop.click(lambda job: job.stopped.set(), job, queue=False, api_visibility="private")
-        pairs.click(
-            fill,
-            [job, pairs],
-            [photo, painting, preset, *sliders, view, told, plot, file],
-            queue=False,
-            api_visibility="private",
-        )
-        preset.input(turn_to, preset, sliders, queue=False, api_visibility="private")
+        page.load(open_link, None, asked, **queued)
+        linked = [photo, painting, presets, *sliders]  # touched by a link only: a late gr.skip resets what was typed
+        asked.change(lambda said: said, asked, linked, **private)
     return page
 
 
-def begin(job: Job) -> tuple[Any, Any, str]:
-    """Paint was pressed: until a place is free, the page says so."""
-    job.stopped.clear()
-    job.running = True
-    return gr.update(interactive=False), gr.update(interactive=True), "Waiting for a free place …"
-
-
-def end(job: Job) -> tuple[Any, Any]:
-    """The run is over."""
-    job.running = False
-    return gr.update(interactive=True), gr.update(interactive=False)
-
-
-def fail(job: Job) -> tuple[Any, Any, str]:
-    """The run could not begin, and a message on the page has said why."""
-    return *end(job), "Nothing was painted this time."
-
-
-def fill(job: Job, index: int) -> tuple[Any, ...]:
+def fill(job: Job, event: gr.SelectData) -> tuple[Any, ...]:
     """An example was pressed: its pictures, the settings it was painted with and, unless a run is on, its result."""
-    photo, painting, result = examples()[index]
-    preset = next(iter(PRESETS))
-    shown = (result, "This is what the pair gives. Press **Paint** to see it form.", None, None)
-    return photo, painting, preset, *turn_to(preset), *([gr.skip()] * 4 if job.running else shown)
+    example = choose.examples()[event.index]
+    if job.running:
+        return example.photo, example.painting, *([gr.skip()] * (5 + len(turn.TURNED)))
+    shown = (example.result, watch.told("This is what the pair gives. Press Paint to see it form."), None, None)
+    return example.photo, example.painting, turn.DEFAULT, *turn.turn_to(PRESETS[turn.DEFAULT]), *shown
 
 
-def turn_to(preset: str) -> list[float]:
-    """The positions of the sliders for a preset."""
-    return [knobs()[name].position(getattr(PRESETS[preset], name)) for name in TURNED]
+def pick(event: gr.SelectData) -> str:
+    """A style was pressed: it is the painting."""
+    return choose.styles()[event.index][0]
+
+
+def show(job: Job) -> tuple[Any, ...]:
+    """What a finished run leaves: its time-lapse, before and after, and all pictures so far."""
+    last = job.kept[-1]
+    pictures = [(kept.file, kept.caption) for kept in job.kept]
+    return gr.update(value=last.lapse, interactive=True), (last.before, last.file), pictures
+
+
+def reopen(job: Job, event: gr.SelectData) -> tuple[Any, ...]:
+    """A picture of this visit was pressed: it is shown again, and the sliders stand as they did for it."""
+    if job.running:
+        return (gr.skip(),) * (7 + len(turn.TURNED))
+    kept = job.current = job.kept[event.index]
+    said = watch.told(f"Picture {kept.caption}: More goes on from it.")
+    return kept.file, said, None, kept.file, kept.lapse, (kept.before, kept.file), *_set_again(kept.settings)
+
+
+def restore(path: str | None) -> tuple[Any, ...]:
+    """A picture was dropped: if it is one of ours, its settings come back."""
+    settings = record.read(path) if path else None
+    if not settings:
+        return (gr.skip(),) * (1 + len(turn.TURNED))
+    gr.Info("The settings inside this picture are set again.")
+    return _set_again(settings)
+
+
+def _set_again(settings: Settings) -> tuple[Any, ...]:
+    preset = turn.preset_of(settings)
+    if not preset:
+        gr.Warning("Some of its settings are not on this page, and are left out: the command line has them all.")
+    return preset or gr.skip(), *turn.turn_to(settings)
+
+
+def open_link(request: gr.Request) -> Any:
+    """What the page's link asks for, if anything."""
+    said = dict(request.query_params) if request else {}
+    known = {"photo", "painting", "preset", *turn.TURNED}
+    return turn.opened(said) if known & said.keys() else gr.skip()
 
 
 def launch(page: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
     """Serve the page; `options` are those of Gradio's launch."""
-    theme = gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
-    return page.queue(max_size=8).launch(max_file_size="20mb", allowed_paths=[str(EXAMPLES)], theme=theme, **options)
+    return page.queue(max_size=8).launch(
+        max_file_size="20mb", allowed_paths=[str(choose.EXAMPLES)], theme=THEME, css_paths=[CSS], **options
+    )
 
 
 def main() -> None:
@@ -276,17 +198,27 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
     parser.add_argument("--port", type=int, help="port to listen on (default: the first free one from 7860)")
     parser.add_argument("--share", action="store_true", help="also print a public link")
+    parser.add_argument("--auth", metavar="USER:PASSWORD", help="ask visitors for these")
+    parser.add_argument("--preset", choices=PRESETS, default=turn.DEFAULT, help="to open with (default %(default)s)")
     parser.add_argument("--weights", metavar="FILE", help="paint with the VGG-19 in this .pth or .safetensors file")
     options = parser.parse_args()
     if options.weights and not Path(options.weights).is_file():
         parser.error(f"there is no file {options.weights}: name a VGG-19 in .pth or .safetensors form")
     if options.weights:
         os.environ["STYLETRANSFER_VGG19"] = options.weights
+    if options.auth and ":" not in options.auth:
+        parser.error("--auth needs a name and a password: --auth anna:secret")
     download = None
     if weights.cached_vgg19() is None:
         download = backbones.Vgg19Download()
         download.start()
-    launch(build(download), server_name=options.host, server_port=options.port, share=options.share)
+    launch(
+        build(download, options.preset),
+        server_name=options.host,
+        server_port=options.port,
+        share=options.share,
+        auth=tuple(options.auth.split(":", 1)) if options.auth else None,
+    )
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from PIL import Image
 from tqdm import tqdm
 
-from . import backbones, pictures, weights
+from . import backbones, pictures, record, weights
 from .backbones import Backbone
 from .errors import SettingsError, StyleTransferError
 from .loop import Frame, stylize
@@ -68,7 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("content", metavar="CONTENT", type=Path, help="Photo to paint.")
-    add("style", metavar="STYLE", type=Path, help="Painting to paint it like.")
+    add(
+        "style", metavar="STYLE", type=Path, nargs="+", help="Painting to paint it like, or two to be mixed: see --mix."
+    )
     add("-o", "--output", metavar="OUT.png", type=Path, required=True, help="Where to save the result.")
     add("--preset", choices=PRESETS, default="balanced", help="What the other flags change. [%(default)s]")
     for setting in fields(Settings):
@@ -121,7 +123,7 @@ def _run(args: argparse.Namespace, settings: Settings) -> int:
     last: Frame | None = None
     exit_code = 0
     try:
-        content, style = _load(args.content), _load(args.style)
+        content, style = _load(args.content), tuple(_load(path) for path in args.style)
         _check_places(args)
         with (
             _log(args.log) as log,
@@ -139,7 +141,7 @@ def _run(args: argparse.Namespace, settings: Settings) -> int:
         for number in SIGNALS:  # a second Ctrl-C must not lose the picture
             signal.signal(number, signal.SIG_IGN)
         if last:
-            _save(last.picture, args.output)
+            _save(last, args.output)
     if not last:
         _say("Interrupted before there was a picture: nothing is saved.")
     elif exit_code:
@@ -158,13 +160,13 @@ def _load(path: Path) -> Image.Image:
 
 def _check_places(args: argparse.Namespace) -> None:
     """SettingsError if what is read would be overwritten, or no picture can be saved where it should be."""
-    read = [path for path in (args.content, args.style, args.weights) if path]
+    read = [path for path in (args.content, *args.style, args.weights) if path]
     for written, others in ((args.output, read), (args.log, [*read, args.output])):
         if any(_is_same(written, other) for other in others):
             raise SettingsError(f"{written} is named twice and would be overwritten: give another name.")
     if os.path.isdir(args.output):
         raise SettingsError(f"{args.output} is a folder: add the name of a picture to it.")
-    with _saved_beside(args.output, Image.new("RGB", (16, 16))):
+    with _saved_beside(args.output, Image.new("RGB", (16, 16)), Settings()):
         pass
 
 
@@ -227,19 +229,25 @@ def _log(path: Path) -> Iterator[Callable[[Frame], None]]:
         yield write
 
 
-def _save(picture: Image.Image, path: Path) -> None:
+def _save(frame: Frame, path: Path) -> None:
     """In one go: whoever looks sees what was there before, or the whole new picture. Raises SettingsError."""
-    with _saved_beside(path, picture) as part:
+    with _saved_beside(path, frame.picture, frame.settings) as part:
         os.replace(part, path)
 
 
 @contextmanager
-def _saved_beside(path: Path, picture: Image.Image) -> Iterator[Path]:
-    """`picture` in the folder and the format of `path`, under a passing name. Raises SettingsError."""
+def _saved_beside(path: Path, picture: Image.Image, settings: Settings) -> Iterator[Path]:
+    """`picture` in the folder and the format of `path`, under a passing name; a PNG says its settings.
+
+    Raises SettingsError.
+    """
     part = path.with_name(f".{os.getpid()}-{path.name}")
     with _can_write(path):
         try:
-            picture.save(part, quality=95)
+            if path.suffix.lower() == ".png":
+                record.save_png(picture, part, settings)
+            else:
+                picture.save(part, quality=95)
             yield part
         except (KeyError, ValueError) as error:  # what PIL raises for a suffix it does not know, or only reads
             raise SettingsError(f"{path} is not named like a picture: use .png, .jpg or .webp.") from error

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from . import backbones, losses, memory, pictures, targets
 from .backbones import Backbone
-from .errors import SettingsError
+from .errors import PictureError, SettingsError
 from .lbfgs import LBFGS
 from .losses import Losses
-from .plan import Scene
+from .plan import Scene, Stage
 from .settings import Settings
 
 REFERENCE_SIZE = 512
@@ -51,6 +51,7 @@ class Frame:
     notes: tuple[str, ...]  # what the user should know of this run, a sentence each
     _pixels: Tensor = field(repr=False)
     _grounds: tuple[Tensor, Tensor] = field(repr=False)  # of this stage and of the last
+    _scene: Scene = field(repr=False)
 
     @property
     def weighted(self) -> Losses:
@@ -62,7 +63,7 @@ class Frame:
     @cached_property
     def picture(self) -> Image.Image:
         """The picture in 8-bit RGB, always at the size asked for, converted when first read."""
-        return pictures.to_image(_enlarged(self._pixels, *self._grounds))
+        return self._scene.picture(_enlarged(self._pixels, *self._grounds))
 
 
 class Objective:
@@ -81,14 +82,14 @@ class Objective:
         backbone: Backbone,
         settings: Settings,
         photo: Tensor,
-        painting: Tensor,
+        *paintings: Tensor,
         unit: float = 1.0,
         coarser: int = 0,
     ) -> None:
         self.backbone, self.settings, self.unit = backbone, settings, unit
         self.content_scale = (REFERENCE_SIZE / max(photo.shape[2:])) ** 2 * COARSER_CONTENT**coarser
         self.P = targets.content(backbone, photo, settings.content_layers)
-        self.A = targets.style(backbone, painting, settings.style_layers)
+        self.A = targets.mixed_style(backbone, paintings, settings.style_layers, settings.mix)
 
     def __call__(self, x: Tensor) -> tuple[Losses, Tensor]:
         """The losses at the picture `x` (1, 3, H, W), and the gradient of L_total, of the same shape."""
@@ -109,81 +110,105 @@ class Objective:
 
 def stylize(
     content: pictures.Source,
-    style: pictures.Source,
+    style: pictures.Source | tuple[pictures.Source, ...],
     settings: Settings = Settings(),  # noqa: B008 - immutable
     backbone: Backbone | None = None,
-) -> Generator[Frame, None, None]:
+    begun: pictures.Source | None = None,
+) -> Generator[Frame, Settings | None, None]:
     """Paint the photo `content` in the manner of the painting `style`; yields a Frame for every evaluation.
 
-    Closing the generator ends the work at once and frees its memory. A `backbone` given here takes the place of the
-    one that `settings` names. Raises PictureError, SettingsError or WeightsError before the first Frame.
+    Closing the generator ends the work at once and frees its memory. Settings that are sent to it (`send`) take
+    effect at the evaluation that it then returns, as far as they are STEERABLE. `style` may be a tuple of two,
+    which settings.mix mixes. A painted picture `begun` is gone on from, at the full size only. A `backbone` given here
+    takes the place of the one that `settings` names.
+
+    Raises PictureError, SettingsError or WeightsError before the first Frame; SettingsError also when weights that
+    were sent are too large.
     """
     started = time.monotonic()
-    photo, painting = pictures.load(content), pictures.load(style)
+    sources = style if isinstance(style, tuple) else (style,)
+    if not 1 <= len(sources) <= 2:
+        raise PictureError(f"Give one painting, or two to be mixed, not {len(sources)}.")
+    photo, *paintings = (pictures.load(source) for source in (content, *sources))
     backbone, second_choice = (backbone, "") if backbone else backbones.choose(settings.backbone)
     backbone.check(settings.layers)
-    notes = tuple(note for note in (photo.note, painting.note, second_choice) if note)
+    notes = tuple(note for note in (*(picture.note for picture in (photo, *paintings)), second_choice) if note)
+    images = tuple(painting.image for painting in paintings)
+    scene = Scene(photo.image, images, settings, backbone, pictures.load(begun).image if begun else None)
     try:
-        yield from _paint(Scene(photo.image, painting.image, settings, backbone), notes, started)
+        yield from _paint(scene, notes, started)
     finally:
         memory.give_back()
 
 
-def _paint(scene: Scene, notes: tuple[str, ...], started: float) -> Generator[Frame, None, None]:
+def _paint(scene: Scene, notes: tuple[str, ...], started: float) -> Generator[Frame, Settings | None, None]:
     """The stages of a run, from coarse to fine, with an L-BFGS each."""
-    settings, backbone, plan = scene.settings, scene.backbone, scene.plan()
-    unit, grounds = scene.unit(plan[0].size), [scene.ground(stage.size) for stage in plan]
+    plan = scene.plan()
+    grounds = [scene.ground(stage.size) for stage in plan]
     x = scene.start(plan[0].size)
     iteration, spared, pace = 0, 0, math.inf
-    for number, stage in enumerate(plan, 1):
-        if number > 1:
-            x = _enlarged(x, *grounds[number - 2 : number])
-        memory.give_back()  # here and below: without, the holes of other sizes stayed, 0.2 GB of them at 512 px
-        P, S = scene.tensor(scene.photo, stage.size), scene.tensor(scene.painting, stage.size)
-        objective, optimiser = Objective(backbone, settings, P, S, unit, len(plan) - number), LBFGS()
-        memory.give_back()
-        best_losses: Losses | None = None
-        earlier = x
-        for k in range(1, stage.iterations + 1):
-            begun = time.monotonic()
+    for number, stage in enumerate(plan):
+        if number:
+            x = _enlarged(x, *grounds[number - 1 : number + 1])
+        left, steered = stage.iterations, True
+        while left:
+            if steered:
+                objective, optimiser, best_losses, steered = _objective(scene, plan, number), LBFGS(), None, False
+                earlier, since = x, 0
+            tick = time.monotonic()
             evaluated, gradient = objective(x)
-            if k == 1 and not math.isfinite(evaluated.total):
+            if best_losses is None and not math.isfinite(evaluated.total):
                 raise SettingsError("With these weights the loss is no longer a number: choose smaller ones.")
             x_next = optimiser.step(x, evaluated.total, gradient)
             if optimiser.accepted:
                 shown, shown_losses = x, evaluated
             if best_losses is None or evaluated.total < best_losses.total:
                 best, best_losses = x, evaluated
-            left = stage.iterations - k
-            if k > 1 and k % SETTLED_AFTER == 1:
-                if _grey_levels(x - earlier) < settings.tolerance:
+            left -= 1
+            if since and since % SETTLED_AFTER == 0:
+                if _grey_levels(x - earlier) < scene.settings.tolerance:
                     spared, left = spared + left, 0
                 earlier = x
+            since += 1
             iteration += 1
-            iterations = iteration + left + sum(later.iterations for later in plan[number:])
+            later = plan[number + 1 :]
+            iterations = iteration + left + sum(stage.iterations for stage in later)
             # The best so far: each stage's first evaluation is slower, for it also times the convolutions' routes.
-            pace = min(pace, (time.monotonic() - begun) / stage.size**2)
+            pace = min(pace, (time.monotonic() - tick) / stage.size**2)
             if iteration == iterations:
                 shown, shown_losses = best, best_losses
                 if spared:
                     notes += (f"Ended {spared} evaluations early: nothing visible changed any more.",)
-            yield Frame(
+            sent = yield Frame(
                 iteration,
                 iterations,
                 stage.size,
                 time.monotonic() - started,
-                pace * (left * stage.size**2 + sum(later.iterations * later.size**2 for later in plan[number:])),
+                pace * (left * stage.size**2 + sum(stage.iterations * stage.size**2 for stage in later)),
                 shown_losses,
-                settings,
-                backbone.name,
+                scene.settings,
+                scene.backbone.name,
                 notes,
                 shown,
-                (grounds[number - 1], grounds[-1]),
+                (grounds[number], grounds[-1]),
+                scene,
             )
-            if not left:
-                break
             x = x_next
+            turned = scene.steered(sent) if sent else scene
+            if turned.settings != scene.settings:
+                scene, steered = turned, True
+                grounds = [scene.ground(stage.size) for stage in plan]
+                x = best
         x = best
+
+
+def _objective(scene: Scene, plan: list[Stage], number: int) -> Objective:
+    """That of a stage."""
+    memory.give_back()  # here and below: without, the holes of other sizes stayed, 0.2 GB of them at 512 px
+    unit, P, S = scene.unit(plan[0].size), scene.P(plan[number].size), scene.S(plan[number].size)
+    objective = Objective(scene.backbone, scene.settings, P, *S, unit=unit, coarser=len(plan) - 1 - number)
+    memory.give_back()
+    return objective
 
 
 def _enlarged(x: Tensor, ground: Tensor, larger_ground: Tensor) -> Tensor:

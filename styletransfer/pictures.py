@@ -56,6 +56,17 @@ def load(source: Source) -> Picture:
         raise PictureError(f"{name} is damaged or incomplete; save or download it again.") from error
 
 
+def text(source: Source, name: str) -> str:
+    """The text of that name in a PNG's header, or an empty one; nothing is decoded. PictureError if unreadable."""
+    try:
+        with _opened(source, _name(source)) as image:
+            return str(image.info.get(name, ""))
+    except PictureError:
+        raise
+    except Exception as error:
+        raise PictureError(f"{_name(source)} is damaged or incomplete; save or download it again.") from error
+
+
 def fit(image: Image.Image, size: int, *, square: bool = False) -> tuple[int, int]:
     """The (width, height) with `size` pixels on the long side and the picture's proportions, or a square."""
     if square:

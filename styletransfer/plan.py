@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from . import backbones, losses, pictures, targets
+from . import backbones, colour, losses, pictures, targets
 from .backbones import Backbone
 from .errors import PictureError
-from .settings import Settings
+from .settings import STEERABLE, Settings
 
 COARSEST_SIZE = 96
 """No coarse stage has a shorter long side: a face is down to a few positions of conv4_2 by then, and gets bent."""
@@ -52,26 +53,53 @@ def stages(settings: Settings, smallest: int) -> list[Stage]:
 
 @dataclass(frozen=True)
 class Scene:
-    """The two pictures of a run, at any size, and what follows from them for its plan."""
+    """The pictures of a run, at any size, and what follows from them for its plan."""
 
     photo: Image.Image
-    painting: Image.Image
+    paintings: tuple[Image.Image, ...]  # one, or two that are mixed
     settings: Settings
     backbone: Backbone
+    begun: Image.Image | None = None  # a painted picture to go on from
+
+    def steered(self, settings: Settings) -> Scene:
+        """The same with new values of what is STEERABLE; everything else of `settings` changes nothing."""
+        return replace(self, settings=replace(self.settings, **{name: getattr(settings, name) for name in STEERABLE}))
+
+    @cached_property
+    def coloured(self) -> tuple[Image.Image, tuple[Image.Image, ...]]:
+        """The photo and the paintings in the colours to optimise with."""
+        pairs = [colour.prepare(self.photo, painting, self.settings.colours) for painting in self.paintings]
+        return pairs[0][0], tuple(painting for _, painting in pairs)
 
     def tensor(self, image: Image.Image, size: int) -> Tensor:
-        """One of the two at long side `size`, as (1, 3, H, W) in [0, 1] on the backbone's device."""
+        """A picture at long side `size`, as (1, 3, H, W) in [0, 1] on the backbone's device."""
         shape = pictures.fit(image, size, square=self.settings.square)
         return pictures.to_tensor(image, shape).to(self.backbone.device)
 
-    def grams(self, image: Image.Image, size: int) -> targets.Targets:
-        """Its Gram matrices per position, by style layer."""
-        return targets.style(self.backbone, self.tensor(image, size), self.settings.style_layers)
+    def P(self, size: int) -> Tensor:
+        """The photo."""
+        return self.tensor(self.coloured[0], size)
+
+    def S(self, size: int) -> list[Tensor]:
+        """The paintings. Taken at a larger size, their strokes are larger."""
+        needed = backbones.smallest_side(self.settings.layers)
+        found = []
+        for painting in self.coloured[1]:
+            least = 1 if self.settings.square else max(painting.size) / min(painting.size)
+            found.append(self.tensor(painting, max(round(size * self.settings.stroke), math.ceil(needed * least))))
+        return found
+
+    def A(self, size: int) -> targets.Targets:
+        """The Gram matrices to be reached, by style layer."""
+        return targets.mixed_style(self.backbone, self.S(size), self.settings.style_layers, self.settings.mix)
 
     def plan(self) -> list[Stage]:
         """The stages, without those at which the painting's pattern is gone: the next one does their work."""
-        plan = stages(self.settings, _smallest_size(self.photo, self.painting, self.settings))
-        while len(plan) > 1 and _lost_pattern(*(self.grams(self.painting, stage.size) for stage in plan[:2])):
+        smallest = _smallest_size(self.photo, self.paintings, self.settings)
+        if self.begun:
+            return [Stage(self.settings.size, self.settings.iterations)]
+        plan = stages(self.settings, smallest)
+        while len(plan) > 1 and _lost_pattern(*(self.A(stage.size) for stage in plan[:2])):
             (_, dropped), (size, iterations), *finer = plan
             plan = [Stage(size, iterations + dropped // 4), *finer]
         return plan
@@ -81,21 +109,34 @@ class Scene:
         if not self.settings.relative_style:
             return 1.0
         size = max(min(UNIT_SIZE, self.settings.size), coarsest)
-        G, A = self.grams(self.photo, size), self.grams(self.painting, size)
-        return max(SMALLEST_UNIT, _style_distance(G, A, self.settings.w))
+        G = targets.style(self.backbone, self.P(size), self.settings.style_layers)
+        return max(SMALLEST_UNIT, _style_distance(G, self.A(size), self.settings.w))
 
     def ground(self, size: int) -> Tensor:
         """What is painted on at `size`: the photo, or nothing where the run starts from noise."""
-        photo = self.tensor(self.photo, size)
+        photo = self.P(size)
         return photo if self.settings.init == "content" else torch.zeros_like(photo)
 
     def start(self, size: int) -> Tensor:
-        """The picture to start from: the photo itself, or white noise from the seed."""
+        """The picture to start from: one begun before, the photo itself, or white noise from the seed."""
         ground = self.ground(size)
+        if self.begun:
+            begun, _ = colour.prepare(self.begun, self.begun, self.settings.colours)
+            return pictures.to_tensor(begun, (ground.shape[3], ground.shape[2])).to(ground.device)
         if self.settings.init == "content":
             return ground
         noise = torch.rand(ground.shape, generator=torch.Generator().manual_seed(self.settings.seed))
         return noise.to(ground.device)
+
+    def picture(self, pixels: Tensor) -> Image.Image:
+        """`pixels` in 8 bits and in the colours that were asked for."""
+        return colour.finish(pictures.to_image(pixels), self._reduced, self.settings.colours)
+
+    @cached_property
+    def _reduced(self) -> Image.Image:
+        """The photo at the size of the result."""
+        shape = pictures.fit(self.photo, self.settings.size, square=self.settings.square)
+        return self.photo.resize(shape, Image.Resampling.LANCZOS)
 
 
 def _lost_pattern(coarse: targets.Targets, fine: targets.Targets) -> bool:
@@ -109,11 +150,11 @@ def _style_distance(G: targets.Targets, A: targets.Targets, w: dict[str, float])
     return sum(w[layer] * losses.gram_distance(G[layer], A[layer]).item() for layer in A)
 
 
-def _smallest_size(photo: Image.Image, painting: Image.Image, settings: Settings) -> int:
+def _smallest_size(photo: Image.Image, paintings: tuple[Image.Image, ...], settings: Settings) -> int:
     """The long side below which no stage may go; PictureError if the size asked for is below what the layers need."""
     needed = backbones.smallest_side(settings.layers)
     longest = 1.0
-    for what, image in (("photo", photo), ("painting", painting)):
+    for what, image in (("photo", photo), *(("painting", image) for image in paintings)):
         width, height = pictures.fit(image, settings.size, square=settings.square)
         if min(width, height) < needed:
             raise PictureError(

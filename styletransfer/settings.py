@@ -27,11 +27,11 @@ class Knob:
     log: bool = False
     symbol: str = ""
 
-    def position(self, value: float) -> float:
+    def position(self, value: Any) -> Any:
         """Where a slider stands for `value`: at its power of ten for a `log` knob."""
         return round(math.log10(value), 1) if self.log else value
 
-    def value(self, position: float) -> float:
+    def value(self, position: Any) -> Any:
         """The value for which a slider stands at `position`."""
         return float(f"{10**position:.2g}") if self.log else position  # 7.3 stands for 2e7
 
@@ -57,6 +57,20 @@ class Settings:
     tv_weight: float = _knob(
         0.0, "Weight γ of smoothness (total variation).", low=0.0, high=100.0, step=0.1, symbol="γ"
     )
+    colours: str = _knob(
+        "painting",
+        "Colours of the result: the painting's; the photo's own under painted light and shade (luminance); or those "
+        "of a painting recoloured like the photo (matched).",
+        choices=("painting", "luminance", "matched"),
+    )
+    stroke: float = _knob(
+        1.0,
+        "Size of the brush strokes: the painting is looked at this many times as large.",
+        low=0.5,
+        high=2.0,
+        step=0.1,
+    )
+    mix: float = _knob(0.5, "Share of the second painting, where there are two.", low=0.0, high=1.0, step=0.05)
     relative_style: bool = _knob(
         True, "Measure the style loss in units of the photo's own, so that one β suits all paintings."
     )
@@ -106,6 +120,10 @@ class Settings:
         if self.style_layer_weights is None:
             return dict.fromkeys(self.style_layers, 1 / len(self.style_layers))
         return dict(zip(self.style_layers, self.style_layer_weights, strict=True))
+
+
+STEERABLE = ("content_weight", "style_weight", "tv_weight", "colours", "stroke", "mix")
+"""What can be changed while a run is on."""
 
 
 def knobs() -> dict[str, Knob]:

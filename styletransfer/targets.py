@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from functools import partial
 
 import torch
@@ -40,3 +40,9 @@ def content(backbone: Backbone, photo: Tensor, layers: tuple[str, ...]) -> Targe
 def style(backbone: Backbone, painting: Tensor, layers: tuple[str, ...]) -> Targets:
     """A: the Gram matrices of the painting (1, 3, H, W) per position, each (N, N), by layer. Not to be changed."""
     return {layer: losses.gram_matrix(S) / S[0, 0].numel() for layer, S in backbone.activations(painting, layers)}
+
+
+def mixed_style(backbone: Backbone, paintings: Sequence[Tensor], layers: tuple[str, ...], share: float) -> Targets:
+    """A of one painting; of two, their Gram matrices mixed: those of the second count for `share`, in [0, 1]."""
+    A, *B = (style(backbone, painting, layers) for painting in paintings)
+    return {layer: torch.lerp(A[layer], B[0][layer], share) for layer in layers} if B else A

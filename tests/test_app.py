@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
+import gradio as gr
+import numpy as np
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
-from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from PIL import Image, ImageSequence
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 import app
-from styletransfer import PRESETS, backbones, weights
+from page import choose, keep, turn, watch
+from styletransfer import PRESETS, Settings, backbones, record, weights
 from styletransfer.settings import knobs
 
-PHOTO = app.EXAMPLES / "content" / "chelsea.jpg"
-PAINTING = app.EXAMPLES / "style" / "woodcut.webp"
+PHOTO = choose.EXAMPLES / "content" / "chelsea.jpg"
+PAINTING = choose.EXAMPLES / "style" / "woodcut.webp"
 MINUTE = 60_000  # milliseconds
+UNHURRIED = {**PRESETS, "balanced": replace(PRESETS["balanced"], tolerance=0)}  # runs to its last step
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(weights, "cached_vgg19", lambda: None)
+        patch.setattr(turn, "PRESETS", UNHURRIED)
         download = backbones.Vgg19Download()  # never started: it stands for one on a slow network
         download.status = "VGG-19 is on its way (42%)."
         page = app.build(download)
@@ -109,19 +119,25 @@ def test_a_text_named_jpg_is_refused_in_one_sentence(client: Client, tmp_path: P
 
 
 def test_every_example_has_its_pictures_and_its_result() -> None:
-    rows = app.examples()
+    rows = choose.examples()
     assert len(rows) >= 6
-    for pictures in rows:
-        for path in pictures:
-            assert Path(path).is_file(), path
+    for path in [path for pictures in rows for path in pictures]:
+        assert Path(path).is_file(), path
+
+
+def test_there_are_ten_styles_to_choose_from_each_with_its_picture_name_and_maker() -> None:
+    styles = choose.styles()
+    assert len(styles) >= 10
+    assert {Path(path).name for path, _ in styles} == {path.name for path in (choose.EXAMPLES / "style").iterdir()}
+    assert all("(" in label for _, label in styles)
 
 
 def test_every_preset_puts_the_sliders_where_its_settings_are(client: Client) -> None:
-    for preset, settings in PRESETS.items():
-        positions = app.turn_to(preset)
-        turned = {name: knobs()[name].value(at) for name, at in zip(app.TURNED, positions, strict=True)}
-        assert turned == pytest.approx({name: getattr(settings, name) for name in app.TURNED})
-        assert app.chosen(preset, tuple(positions)) == settings
+    for preset, settings in turn.PRESETS.items():
+        positions = turn.turn_to(settings)
+        turned = {name: knobs()[name].value(at) for name, at in zip(turn.TURNED, positions, strict=True)}
+        assert turned == {name: getattr(settings, name) for name in turn.TURNED}
+        assert turn.chosen(preset, tuple(positions)) == settings
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +184,7 @@ def shown(page: Page) -> str:
 
 
 def test_a_person_paints_an_example_watches_and_stops(page: Page) -> None:
-    page.locator("#examples tbody tr, #examples .gallery-item").first.click()
+    page.locator("#examples .thumbnail-item").first.click()
     expect(page.locator("#photo img")).to_be_visible()
     expect(page.locator("#painting img")).to_be_visible()
     expect(page.locator("#result img")).to_be_visible()  # what the example gives
@@ -213,13 +229,290 @@ def test_a_broken_file_says_so_and_keeps_the_painting(page: Page, tmp_path: Path
     expect(page.locator("#painting img")).to_be_visible()
 
 
+class Pressed:
+    """Which picture of a gallery was."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+
 def test_an_example_pressed_during_a_run_leaves_the_runs_picture_alone() -> None:
-    job = app.Job()
-    idle, fields = app.fill(job, 0), len(app.TURNED) + 3
-    app.begin(job)
-    busy = app.fill(job, 0)
-    assert busy[:fields] == idle[:fields]
-    assert idle[fields] == app.examples()[0][2]
-    assert idle[fields] not in busy
-    app.end(job)
-    assert app.fill(job, 0) == idle
+    job = watch.Job()
+    idle = app.fill(job, Pressed(0))
+    watch.begin(job)
+    busy = app.fill(job, Pressed(0))
+    assert len(busy) == len(idle)
+    assert busy[:2] == idle[:2]
+    assert choose.examples()[0].result in idle
+    assert all(update == gr.skip() for update in busy[2:])
+    watch.end(job)
+    assert app.fill(job, Pressed(0)) == idle
+
+
+def positions(**changes: Any) -> list[Any]:
+    settings = Settings(size=96, iterations=40)
+    return turn.turn_to(replace(settings, **changes))
+
+
+def running(job: watch.Job, **changes: Any) -> Iterator[Any]:
+    watch.begin(job)
+    return watch.paint(job, str(PHOTO), str(PAINTING), "balanced", *positions(**changes), None)
+
+
+@pytest.fixture
+def every_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every evaluation is shown, however fast they come."""
+    monkeypatch.setattr(watch, "SECONDS_PER_VIEW", -1)
+    monkeypatch.setattr(weights, "cached_vgg19", lambda: None)
+    monkeypatch.setattr(turn, "PRESETS", UNHURRIED)
+
+
+def marks(update: tuple[Any, ...]) -> list[str]:
+    return [note.text for note in update[2].layout.annotations]
+
+
+def test_what_is_turned_during_a_run_counts_in_it_and_in_no_other_visitors(every_frame: None) -> None:
+    job, other = watch.Job(), watch.Job()
+    run, theirs = running(job), running(other)
+    for _ in range(4):
+        next(run), next(theirs)
+    watch.steer(job, "balanced", *positions(style_weight=1e8, colours="luminance"))
+    last, others_last = list(run)[-1], list(theirs)[-1]
+    assert job.kept[-1].settings.style_weight == 1e8
+    assert job.kept[-1].settings.colours == "luminance"
+    assert other.kept[-1].settings.style_weight == Settings().style_weight
+    assert "turned" in marks(last)
+    assert "turned" not in marks(others_last)
+
+
+def test_a_weight_turned_too_far_keeps_the_picture(every_frame: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = watch.Job()
+    run = running(job)
+    for _ in range(4):
+        next(run)
+    monkeypatch.setattr("styletransfer.loop.math.isfinite", lambda number: False)
+    watch.steer(job, "balanced", *positions(style_weight=1e10))
+    *_, last = run
+    assert "choose smaller ones" in last[1]
+    assert Path(last[3]).is_file()
+
+
+def test_a_paused_run_does_no_work_and_goes_on_where_it_was(every_frame: None) -> None:
+    job = watch.Job()
+    run = running(job)
+    for _ in range(4):
+        next(run)
+    assert watch.pause(job) == "Continue"
+    updates = [next(run) for _ in range(4)]
+    assert "Paused" in str(updates)
+    assert all(not isinstance(update[0], Image.Image) for update in updates[-2:])
+    assert watch.pause(job) == "Pause"
+    *_, last = run
+    assert "40 of 40" in last[1]
+
+
+def test_stop_ends_a_paused_run_with_its_picture(every_frame: None) -> None:
+    job = watch.Job()
+    run = running(job)
+    next(run), next(run)
+    watch.pause(job)
+    next(run)
+    watch.stop(job)
+    *_, last = run
+    assert "Stopped" in last[1]
+    assert Path(last[3]).is_file()
+
+
+def test_more_goes_on_from_the_last_picture(every_frame: None) -> None:
+    job = watch.Job()
+    first = list(running(job))[-1]
+    watch.begin(job)
+    more = list(watch.paint_more(job, str(PHOTO), str(PAINTING), "balanced", *positions(), None))
+    assert f"{watch.MORE} of {watch.MORE}" in more[-1][1]
+    before, after = (np.asarray(update[0], dtype=float) for update in (first, more[1]))
+    assert np.abs(before - after).mean() < 2
+    assert len(job.kept) == 2
+    assert job.kept[1].settings.iterations == 40, "what is set again is no shorter run"
+
+
+def test_more_refuses_to_lay_one_photos_picture_on_another(every_frame: None) -> None:
+    job = watch.Job()
+    list(running(job, iterations=2))
+    with pytest.raises(gr.Error, match="The photo is another one by now"):
+        list(watch.paint_more(job, str(PAINTING), str(PAINTING), "balanced", *positions(), None))
+
+
+def test_a_visit_keeps_a_bounded_number_of_pictures(every_frame: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "MOST_KEPT", 2)
+    job = watch.Job()
+    for _ in range(3):
+        list(running(job, iterations=2))
+    assert [kept.caption[0] for kept in job.kept] == ["2", "3"]
+    assert len(list(Path(job.folder.name).iterdir())) == 6
+
+
+def test_a_run_that_is_paused_for_too_long_ends_with_its_picture(
+    every_frame: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "LONGEST_PAUSE", 0.3)
+    job = watch.Job()
+    run = running(job)
+    next(run), next(run)
+    watch.pause(job)
+    *_, last = run
+    assert "Stopped" in last[1]
+    assert Path(last[3]).is_file()
+
+
+def test_more_without_a_picture_says_so() -> None:
+    with pytest.raises(gr.Error, match="press Paint first"):
+        list(watch.paint_more(watch.Job(), str(PHOTO), str(PAINTING), "balanced", *positions(), None))
+
+
+def test_what_a_visitor_made_goes_with_the_visitor(every_frame: None) -> None:
+    job = watch.Job()
+    list(running(job, iterations=2))
+    file = Path(job.kept[-1].file)
+    assert file.is_file()
+    del job
+    gc.collect()
+    assert not file.parent.exists()
+
+
+def test_the_time_lapse_is_an_animation_that_ends_on_the_picture(every_frame: None) -> None:
+    job = watch.Job()
+    list(running(job, iterations=120))
+    kept = job.kept[-1]
+    with Image.open(kept.lapse) as lapse, Image.open(kept.file) as finished:
+        assert lapse.format == "WEBP"
+        assert 20 <= lapse.n_frames <= keep.LONGEST_LAPSE + 2
+        states = [np.asarray(frame.convert("RGB"), dtype=float) for frame in ImageSequence.Iterator(lapse)]
+        assert np.abs(states[-1] - np.asarray(finished, dtype=float)).mean() < 12
+        assert np.abs(states[0] - states[-1]).mean() > 12
+
+
+def test_a_link_opens_the_page_as_it_was() -> None:
+    turned = positions(style_weight=3e8, colours="matched", stroke=1.5)
+    query = turn.query(str(PHOTO), str(PAINTING), "quick", *turned)
+    assert turn.opened(dict(parse_qsl(query))) == (str(PHOTO), str(PAINTING), "quick", *turned)
+
+
+def test_a_link_never_tells_of_a_visitors_own_picture(tmp_path: Path) -> None:
+    mine = tmp_path / PHOTO.name
+    mine.write_bytes(PHOTO.read_bytes() + b" ")
+    assert "chelsea" not in turn.query(str(mine), None, "balanced", *positions())
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"size": "huge"},
+        {"size": "1e999"},
+        {"size": "nan"},
+        {"colours": "pink"},
+        {"preset": "../x"},
+        {"photo": "../../app"},
+    ],
+)
+def test_a_link_that_makes_no_sense_opens_the_page_as_usual(said: dict[str, str]) -> None:
+    assert turn.opened(said) == (None, None, turn.DEFAULT, *turn.turn_to(PRESETS[turn.DEFAULT]))
+
+
+def slider(page: Page, name: str) -> Locator:
+    return page.locator(f"#{name} input[type=number]")
+
+
+def open_section(page: Page, title: str) -> None:
+    page.get_by_role("button", name=title).click()
+
+
+def paint_small(page: Page, iterations: int) -> None:
+    """An example at a size at which a step takes no time."""
+    open_section(page, "Before you start")
+    expect(slider(page, "size")).to_be_visible()
+    page.locator("#examples .thumbnail-item").first.click()
+    expect(page.locator("#result img")).to_be_visible()
+    page.wait_for_timeout(1000)  # the example sets the sliders a moment after its result is there
+    for name, value in (("size", 96), ("iterations", iterations)):
+        expect(slider(page, name)).to_have_value(str(getattr(UNHURRIED["balanced"], name)))
+        slider(page, name).fill(str(value))
+        slider(page, name).press("Tab")
+        expect(slider(page, name)).to_have_value(str(value))
+    page.get_by_role("button", name="Paint", exact=True).click()
+
+
+def annotations(page: Page) -> list[str]:
+    return page.evaluate(
+        """() => (document.querySelector('#curves .js-plotly-plot')?.layout?.annotations ?? []).map(a => a.text)"""
+    )
+
+
+def test_a_slider_moved_during_a_run_changes_it_and_pause_and_more_work(page: Page) -> None:
+    paint_small(page, 2000)
+    expect(page.locator("#status")).to_contain_text("Painting:")
+    open_section(page, "Change it")
+    slider(page, "style_weight").fill("8.5")
+    slider(page, "style_weight").press("Tab")
+    page.wait_for_function(
+        "document.querySelector('#curves .js-plotly-plot')?.layout?.annotations?.some(a => a.text == 'turned')"
+    )
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator("#status")).to_contain_text("Paused:")
+    page.get_by_role("button", name="Continue").click()
+    expect(page.locator("#status")).to_contain_text("Painting:")
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#status")).to_contain_text("Stopped:")
+    expect(page.get_by_role("button", name="More")).to_be_enabled()
+    page.get_by_role("button", name="More").click()
+    expect(page.locator("#status")).to_contain_text(f"{watch.MORE} of {watch.MORE}")
+
+
+def test_a_person_takes_the_picture_along(url: str, page: Page, tmp_path: Path) -> None:
+    paint_small(page, 30)
+    expect(page.locator("#status")).to_contain_text("Finished:")
+    expect(page.locator("#lapse")).to_be_enabled()
+    with page.expect_download() as download:
+        page.locator("#lapse").click()
+    with Image.open(download.value.path()) as lapse:
+        assert lapse.n_frames >= 2
+        for _ in ImageSequence.Iterator(lapse):
+            lapse.load()
+    with page.expect_download() as download:
+        page.locator("#download").click()
+    mine = tmp_path / "mine.png"
+    mine.write_bytes(download.value.path().read_bytes())
+    assert record.read(mine) == replace(UNHURRIED["balanced"], size=96, iterations=30)
+    open_section(page, "Before and after")
+    expect(page.locator("#compare img")).to_have_count(2)
+    open_section(page, "This visit's pictures")
+    expect(page.locator("#history .thumbnail-item")).to_have_count(1)
+    open_section(page, "Share")
+    page.get_by_role("button", name="Make a link").click()
+    link = page.locator("#link textarea, #link input")
+    expect(link).to_have_value(re.compile("^http.*size=96"))
+    page.goto(link.input_value())
+    expect(page.locator("#photo img")).to_be_visible()
+    expect(page.locator("#painting img")).to_be_visible()
+    open_section(page, "Before you start")
+    expect(slider(page, "size")).to_have_value("96")
+    page.goto(url)
+    page.set_input_files("#photo input[type=file]", mine)
+    open_section(page, "Before you start")
+    expect(slider(page, "size")).to_have_value("96")
+    expect(slider(page, "iterations")).to_have_value("30")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_has_no_serious_barrier(url: str, page: Page, scheme: str) -> None:
+    page.goto(f"{url}?__theme={scheme}")
+    paint_small(page, 10)
+    expect(page.locator("#status")).to_contain_text("Finished:")
+    for title in ("Styles", "Change it", "Before and after", "This visit's pictures", "Share"):
+        open_section(page, title)
+    found = Axe().run(page).response["violations"]
+    serious = [
+        f"{violation['id']}: {[node['html'][:150] for node in violation['nodes'][:3]]}"
+        for violation in found
+        if violation["impact"] in ("serious", "critical")
+    ]
+    assert not serious, "\n".join(serious)

@@ -25,7 +25,7 @@ import pytest
 import torch
 from PIL import Image
 
-from styletransfer import PRESETS, Frame, Settings, SettingsError, backbones, stylize, weights
+from styletransfer import PRESETS, Frame, Settings, SettingsError, backbones, record, stylize, weights
 from styletransfer import __main__ as command_line
 from styletransfer.__main__ import main
 
@@ -526,3 +526,23 @@ def test_ctrl_c_in_a_terminal_saves_what_was_painted(desk: Path) -> None:
     assert told
     assert int(told[1]) - len(rows(log)) in (0, 1)  # the signal may come between a picture and its row
     assert_is_painting(desk / "out.png")
+
+
+def test_a_saved_png_says_how_it_was_made(desk: Path) -> None:
+    assert paint(*SMALL, "--mix", "0.25", "--colours", "matched") == 0
+    said = record.read(desk / "out.png")
+    assert said
+    assert (said.size, said.iterations, said.mix, said.colours) == (64, 4, 0.25, "matched")
+
+
+def test_two_paintings_are_mixed_and_three_are_refused(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    y, x = np.mgrid[0:64, 0:64]
+    Image.fromarray((np.stack([x, y, x], axis=-1) * 3).astype(np.uint8)).save(desk / "other.png")
+    pictures = []
+    for paintings in (["painting.png"], ["painting.png", "other.png"]):
+        assert main(["photo.png", *paintings, "-o", "out.png", *SMALL]) == 0
+        pictures.append(np.asarray(Image.open("out.png"), dtype=float))
+    assert np.abs(pictures[0] - pictures[1]).mean() > 0.5
+    capsys.readouterr()
+    assert main(["photo.png", *["painting.png"] * 3, "-o", "out.png", *SMALL]) == 2
+    assert "one painting, or two to be mixed, not 3" in capsys.readouterr().err

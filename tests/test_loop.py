@@ -9,6 +9,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from styletransfer import Frame, Losses, PictureError, Settings, SettingsError, losses, pictures, stylize
+from styletransfer import Frame, Losses, PictureError, Settings, SettingsError, losses, pictures, stylize, targets
 from styletransfer.backbones import Backbone
 from styletransfer.loop import Objective
 from styletransfer.plan import stages
@@ -440,3 +441,110 @@ def test_a_coarse_stage_is_shown_with_the_fine_lines_of_the_photo(paint, photo):
     assert first.size == second.size == 96
     assert np.abs(array(first.picture) - enlarged).max() <= 2, "nothing is painted yet, and nothing is blurred"
     assert np.abs(array(second.picture) - enlarged).mean() > 1
+
+
+def test_weights_sent_during_a_run_count_from_the_next_evaluation(photo, painting, vgg16):
+    settings = quick(size=64, iterations=8, stages=1)
+    frames = stylize(photo, painting, settings, backbone=vgg16)
+    before = [next(frames) for _ in range(3)][-1]
+    after = frames.send(replace(settings, style_weight=1e3, tv_weight=5.0))
+    assert after.settings == replace(settings, style_weight=1e3, tv_weight=5.0)
+    assert after.weighted.style == pytest.approx(1e3 * after.losses.style)
+    assert after.weighted.total == pytest.approx(sum(after.weighted[:3]))
+    assert after.iteration == before.iteration + 1
+    assert _distance(after, before) < 0.05, "it goes on from the picture it had"
+    rest = list(frames)
+    assert rest[-1].iteration == rest[-1].iterations == 8
+    assert rest[-1].losses.total < after.losses.total
+
+
+def _distance(a, b):
+    return float((a._pixels - b._pixels).abs().mean())
+
+
+def test_less_style_sent_during_a_run_brings_the_photo_back(photo, painting, vgg16):
+    settings = quick(size=64, iterations=24, stages=1)
+    *_, kept = stylize(photo, painting, settings, backbone=vgg16)
+    frames = stylize(photo, painting, settings, backbone=vgg16)
+    for _ in range(8):
+        next(frames)
+    frames.send(replace(settings, style_weight=1.0))
+    *_, steered = frames
+    assert steered.losses.content < kept.losses.content / 4
+
+
+def test_only_what_can_be_steered_changes_during_a_run(photo, painting, vgg16):
+    settings = quick(size=64, iterations=4, stages=1)
+    frames = stylize(photo, painting, settings, backbone=vgg16)
+    next(frames)
+    sent = replace(settings, size=128, iterations=500, content_weight=3.0)
+    assert frames.send(sent).settings == replace(settings, content_weight=3.0)
+    assert [frame.iteration for frame in frames][-1] == 4
+
+
+def test_settings_sent_in_one_stage_hold_in_the_next(photo, painting, vgg16):
+    settings = quick(size=192, iterations=9, stages=2)
+    frames = stylize(photo, painting, settings, backbone=vgg16)
+    next(frames)
+    frames.send(replace(settings, colours="luminance"))
+    *_, last = frames
+    assert last.size == 192
+    assert last.settings.colours == "luminance"
+    hue, photos = (
+        np.asarray(p.convert("YCbCr"), dtype=float)[..., 1:] for p in (last.picture, photo.resize((192, 128)))
+    )
+    assert np.abs(hue - photos).mean() < 6
+
+
+def test_a_picture_is_gone_on_from_where_it_stands(photo, painting, vgg16):
+    settings = quick(size=96, iterations=20, stages=1)
+    *_, half = stylize(photo, painting, settings, backbone=vgg16)
+    more = list(stylize(photo, painting, settings, backbone=vgg16, begun=half.picture))
+    assert [frame.size for frame in more] == [96] * 20
+    assert np.abs(array(more[0].picture) - array(half.picture)).max() <= 1
+    assert more[-1].losses.total < half.losses.total
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_two_paintings_are_mixed_by_their_gram_matrices(share, photo, painting, vgg16):
+    other = Image.fromarray(np.asarray(painting)[::-1, :, ::-1].copy())
+    settings = quick(size=64, iterations=1, stages=1, relative_style=False, mix=share)
+    found = next(stylize(photo, (painting, other), settings, backbone=vgg16)).losses.style
+    G, A, B = (
+        targets.style(vgg16, pictures.to_tensor(image, pictures.fit(image, 64)), settings.style_layers)
+        for image in (photo, painting, other)
+    )
+    E = [losses.gram_distance(G[layer], (1 - share) * A[layer] + share * B[layer]).item() for layer in A]
+    assert found == pytest.approx(sum(E) / len(E), rel=1e-3)
+
+
+def test_three_paintings_are_refused(photo, painting, vgg16):
+    with pytest.raises(PictureError, match="one painting, or two"):
+        next(stylize(photo, (painting,) * 3, quick(), backbone=vgg16))
+
+
+def test_larger_strokes_are_those_of_a_larger_painting(photo, painting, vgg16):
+    settings = quick(size=64, iterations=1, stages=1, relative_style=False)
+    twice = next(stylize(photo, painting, replace(settings, stroke=2.0), backbone=vgg16)).losses.style
+    P = pictures.to_tensor(photo, pictures.fit(photo, 64))
+    S = pictures.to_tensor(painting, pictures.fit(painting, 128))
+    assert twice == pytest.approx(Objective(vgg16, settings, P, S)(P)[0].style, rel=1e-4)
+
+
+def test_strokes_of_a_narrow_painting_never_get_too_small_for_the_layers(photo, painting, vgg16):
+    narrow = painting.resize((400, 110))
+    settings = Settings(size=64, iterations=3, stages=1)
+    frames = stylize(photo, narrow, settings, backbone=vgg16)
+    next(frames)
+    steered = frames.send(replace(settings, stroke=0.5))
+    assert steered.settings.stroke == 0.5
+    assert math.isfinite(list(frames)[-1].losses.total)
+
+
+def test_settings_sent_unchanged_disturb_nothing(photo, painting, vgg16):
+    settings = quick(iterations=8)
+    usual = [frame.losses.total for frame in stylize(photo, painting, settings, backbone=vgg16)]
+    frames = stylize(photo, painting, settings, backbone=vgg16)
+    found = [next(frames).losses.total]
+    found += [frames.send(replace(settings, iterations=500)).losses.total for _ in range(7)]
+    assert found == usual

@@ -1,0 +1,63 @@
+"""What a visitor takes along: the picture with its settings inside, how it formed, before and after."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from styletransfer import Frame, Settings, pictures, record
+
+LONGEST_LAPSE = 48  # pictures
+LAPSE_SIZE = 480  # pixels of the long side
+
+
+class Lapse:
+    """How a picture formed: some of its states, evenly spread over the run however long it is."""
+
+    def __init__(self) -> None:
+        self.pictures: list[Image.Image] = []
+        self._every = self._seen = 0
+
+    def add(self, picture: Image.Image) -> None:
+        """One more state; when there are too many, every other one goes."""
+        self._seen += 1
+        if self._seen % 2**self._every:
+            return
+        self.pictures.append(picture.resize(pictures.fit(picture, min(LAPSE_SIZE, max(picture.size)))))
+        if len(self.pictures) > LONGEST_LAPSE:
+            self.pictures = self.pictures[::2]
+            self._every += 1
+
+    def save(self, file: Path, last: Image.Image) -> None:
+        """As an animated WebP that ends on `last` and stays there for two seconds."""
+        states = [*self.pictures, last.resize(self.pictures[0].size)]
+        durations = [100] * (len(states) - 1) + [2000]
+        states[0].save(file, save_all=True, append_images=states[1:], duration=durations, loop=0, quality=75, method=0)
+
+
+class Kept(NamedTuple):
+    """A picture of this visit."""
+
+    file: str  # PNG at full size
+    lapse: str  # WebP
+    before: str  # the photo at the same size, JPEG
+    photo: str  # as it was chosen
+    settings: Settings
+    caption: str
+
+    @classmethod
+    def of(cls, frame: Frame, folder: Path, number: int, photo: str, lapse: Lapse, settings: Settings) -> Kept:
+        """Save a run's last picture as the `number`th of the visit, with the settings that it says it has."""
+        file, moving, before = (folder / f"painting-{number}{suffix}" for suffix in (".png", ".webp", ".jpg"))
+        record.save_png(frame.picture, file, settings)
+        lapse.save(moving, frame.picture)
+        pictures.load(photo).image.resize(frame.picture.size).save(before, quality=90)
+        caption = f"{number}: {max(frame.picture.size)} px, β {settings.style_weight:.0e}, {settings.colours}"
+        return cls(str(file), str(moving), str(before), photo, settings, caption)
+
+    def forget(self) -> None:
+        """Remove its files."""
+        for file in (self.file, self.lapse, self.before):
+            Path(file).unlink(missing_ok=True)

@@ -1,0 +1,82 @@
+"""Colours kept: against the definitions of the paper, on pictures of known statistics."""
+
+from __future__ import annotations
+
+import colorsys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from styletransfer import Settings, colour, stylize
+
+
+def values(image: Image.Image) -> np.ndarray:
+    return np.asarray(image, dtype=float).reshape(-1, 3) / 255
+
+
+def blobs(seed: int, low: tuple[float, float, float], high: tuple[float, float, float]) -> Image.Image:
+    """Noise between two colours, well inside the gamut, so that nothing is clipped."""
+    share = np.random.default_rng(seed).beta(2, 2, (40, 50, 1)) * [1, 0.9, 0.8]
+    grain = np.random.default_rng(seed + 1).uniform(-0.03, 0.03, (40, 50, 3))
+    return Image.fromarray((255 * (low + (np.array(high) - low) * share + grain).clip(0, 1)).astype(np.uint8))
+
+
+@pytest.fixture
+def sunset() -> Image.Image:
+    return blobs(0, (0.3, 0.2, 0.3), (0.7, 0.5, 0.4))
+
+
+@pytest.fixture
+def forest() -> Image.Image:
+    return blobs(2, (0.2, 0.35, 0.25), (0.4, 0.6, 0.35))
+
+
+def test_a_recoloured_painting_has_the_mean_and_covariance_of_the_photo(sunset, forest):
+    photo, matched = colour.prepare(forest, sunset, "matched")
+    assert photo is forest
+    assert values(matched).mean(0) == pytest.approx(values(forest).mean(0), abs=0.003)
+    assert np.cov(values(matched).T) == pytest.approx(np.cov(values(forest).T), abs=5e-4)
+    assert np.cov(values(sunset).T) != pytest.approx(np.cov(values(forest).T), abs=5e-4)
+
+
+def test_luminance_matches_the_painting_to_the_photo_as_the_paper_does(sunset, forest):
+    photo, matched = (np.asarray(p, dtype=float)[..., 0] for p in colour.prepare(forest, sunset, "luminance"))
+    L_S, L_C = (np.asarray(p.convert("L"), dtype=float) for p in (sunset, forest))
+    assert np.array_equal(photo, L_C)
+    expected = L_C.std() / L_S.std() * (L_S - L_S.mean()) + L_C.mean()
+    assert np.abs(matched - expected).max() < 2
+
+
+def test_luminance_keeps_the_photos_hue_and_takes_the_painted_light():
+    photo, painted = Image.new("RGB", (8, 6), (180, 90, 60)), Image.new("RGB", (16, 12), (100, 100, 100))
+    finished = colour.finish(painted, photo, "luminance")
+    assert finished.size == (16, 12)
+    hue, expected = (colorsys.rgb_to_yiq(*values(p)[0]) for p in (finished, photo))
+    assert hue[0] == pytest.approx(100 / 255, abs=0.01)
+    assert hue[1:] == pytest.approx(expected[1:], abs=0.02)
+
+
+@pytest.mark.parametrize("colours", Settings.__dataclass_fields__["colours"].metadata["knob"].choices)
+def test_pictures_of_one_colour_do_not_break_it(colours):
+    plain = Image.new("RGB", (20, 20), (200, 30, 60))
+    for photo, painting in (
+        (plain, plain),
+        (plain, blobs(0, (0, 0, 0), (1, 1, 1))),
+        (blobs(0, (0, 0, 0), (1, 1, 1)), plain),
+    ):
+        assert np.isfinite(values(colour.prepare(photo, painting, colours)[1])).all()
+
+
+@pytest.mark.parametrize(
+    ("colours", "nearer"), [("matched", "photo"), ("luminance", "photo"), ("painting", "painting")]
+)
+def test_the_result_has_the_colours_that_were_asked_for(colours, nearer, vgg16, sunset, forest):
+    settings = Settings(size=64, iterations=15, stages=1, colours=colours, style_weight=1e9)
+    *_, frame = stylize(forest, sunset, settings, backbone=vgg16)
+
+    def chroma(image: Image.Image) -> np.ndarray:
+        return np.asarray(image.convert("YCbCr"), dtype=float)[..., 1:].mean((0, 1))
+
+    to_photo, to_painting = (np.abs(chroma(frame.picture) - chroma(p)).sum() for p in (forest, sunset))
+    assert ("photo" if to_photo < to_painting else "painting") == nearer

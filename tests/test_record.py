@@ -1,0 +1,59 @@
+"""What a PNG file of ours says of itself, and what any other file may say."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from styletransfer import Settings, record
+
+
+def png(text: str | None) -> bytes:
+    info = PngInfo()
+    if text is not None:
+        info.add_text(record.RECORD, text)
+    file = io.BytesIO()
+    Image.new("RGB", (20, 20)).save(file, "PNG", pnginfo=info)
+    return file.getvalue()
+
+
+def test_the_settings_come_back_out_of_the_picture():
+    settings = Settings(size=320, style_weight=3e8, colours="matched", style_layers=("conv2_1",), square=True)
+    file = io.BytesIO()
+    record.save_png(Image.new("RGB", (20, 20)), file, settings)
+    assert record.read(file) == settings
+    assert record.read(file.getvalue()) == settings
+
+
+def test_a_setting_of_a_later_version_is_left_out():
+    assert record.read(png(json.dumps({"size": 128, "glitter": 3}))) == Settings(size=128)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        "",
+        "{",
+        "[1, 2]",
+        "7",
+        '{"size": "large"}',
+        '{"size": 1e999}',
+        '{"size": 3}',
+        '{"style_layers": 5}',
+        "[" * 9000,
+    ],
+)
+def test_a_picture_that_says_nothing_sensible_has_no_settings(text):
+    assert record.read(png(text)) is None
+
+
+def test_other_files_have_no_settings(tmp_path):
+    jpeg = io.BytesIO()
+    Image.new("RGB", (20, 20)).save(jpeg, "JPEG")
+    for source in (jpeg, b"", b"no picture", tmp_path / "absent.png", png('{"size": 128}')[:60]):
+        assert record.read(source) is None
