@@ -21,7 +21,7 @@ def save_png(picture: Image.Image, file: str | IO[bytes] | Any, settings: Settin
     """Save the picture as PNG with its settings. Raises OSError."""
     info = PngInfo()
     info.add_text(RECORD, json.dumps(asdict(settings)))
-    picture.save(file, "PNG", pnginfo=info)
+    picture.save(file, format="PNG", pnginfo=info)
 
 
 def read(source: pictures.Source) -> Settings | None:
