@@ -36,6 +36,7 @@ THEME = gr.themes.Soft(
 def build(download: backbones.Vgg19Download | None = None, preset: str = turn.DEFAULT) -> gr.Blocks:
     """The page; `download` is the one whose state it shows, and `preset` the one it opens with."""
     with gr.Blocks(title="Photo to painting", delete_cache=(3600, 86400)) as page:
+        private: dict[str, Any] = {"queue": False, "api_visibility": "private"}
         job, asked = gr.State(Job), gr.State(None)  # asked: by the link
         gr.Markdown("# Photo to painting\nChoose a photo and a painting, press **Paint**, and watch.", elem_id="title")
         pairs = choose.strip()
@@ -89,10 +90,8 @@ def build(download: backbones.Vgg19Download | None = None, preset: str = turn.DE
                     share = gr.Button("Make a link", size="sm", elem_id="share")
         if download:
             backbone = gr.Markdown(download.status, elem_id="backbone")
-            news: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
-            gr.Timer(2).tick(lambda: download.status, None, backbone, **news)
+            gr.Timer(2).tick(lambda: download.status, None, backbone, show_progress="hidden", **private)
 
-        private: dict[str, Any] = {"queue": False, "api_visibility": "private"}
         sliders = [*beforehand, *live]
         inputs = [job, photo, painting, presets, *sliders, second]
         buttons = [start, lucky, more, pause, stop]

@@ -63,32 +63,18 @@ def strip() -> gr.Gallery:
     labels = [
         f"{Path(example.photo).stem} as {Path(example.painting).stem}".replace("-", " ") for example in examples()
     ]
-    return gr.Gallery(
-        [(example.result, label) for example, label in zip(examples(), labels, strict=True)],
-        label="Examples: press one",
-        elem_id="examples",
-        columns=8,
-        height="auto",
-        allow_preview=False,
-        interactive=False,
-        buttons=[],
-        object_fit="cover",
-    )
+    pictures = [(example.result, label) for example, label in zip(examples(), labels, strict=True)]
+    return _gallery(pictures, label="Examples: press one", elem_id="examples", columns=8)
 
 
 def gallery() -> gr.Gallery:
     """The styles, to be clicked."""
-    return gr.Gallery(
-        styles(),
-        label="Styles: press one",
-        elem_id="styles",
-        columns=4,
-        height="auto",
-        allow_preview=False,
-        interactive=False,
-        buttons=[],
-        object_fit="cover",
-    )
+    return _gallery(styles(), label="Styles: press one", elem_id="styles", columns=4)
+
+
+def _gallery(pictures: list[tuple[str, str]], **look: Any) -> gr.Gallery:
+    plain: dict[str, Any] = {"allow_preview": False, "interactive": False, "buttons": []}
+    return gr.Gallery(pictures, height="auto", object_fit="cover", **plain, **look)
 
 
 def picture(label: str, *, webcam: bool = False) -> gr.Image:

@@ -57,14 +57,12 @@ def load(source: Source) -> Picture:
 
 
 def text(source: Source, name: str) -> str:
-    """The text of that name in a PNG's header, or an empty one; nothing is decoded. PictureError if unreadable."""
-    try:
-        with _opened(source, _name(source)) as image:
-            return str(image.info.get(name, ""))
-    except PictureError:
-        raise
-    except Exception as error:
-        raise PictureError(f"{_name(source)} is damaged or incomplete; save or download it again.") from error
+    """The text of that name in a PNG's header, or an empty one; nothing is decoded.
+
+    Raises PictureError, or nearly anything for a damaged file.
+    """
+    with _opened(source, _name(source)) as image:
+        return str(image.info.get(name, ""))
 
 
 def fit(image: Image.Image, size: int, *, square: bool = False) -> tuple[int, int]:

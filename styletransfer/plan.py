@@ -1,4 +1,4 @@
-"""What a run will do: the sizes it paints at, from coarse to fine, and the two pictures at each."""
+"""What a run will do: the sizes it paints at, from coarse to fine, and the pictures at each."""
 
 from __future__ import annotations
 

@@ -10,7 +10,6 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from . import pictures
-from .errors import PictureError, SettingsError
 from .settings import Settings
 
 RECORD = "styletransfer"
@@ -36,5 +35,5 @@ def read(source: pictures.Source) -> Settings | None:
             return None
         known = {f.name: said[f.name] for f in fields(Settings) if f.name in said}
         return Settings(**known)
-    except (PictureError, SettingsError, KeyError, TypeError, ValueError, RecursionError):
+    except Exception:  # decoders meet bad data with nearly any there is
         return None
