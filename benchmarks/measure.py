@@ -28,7 +28,7 @@ from .quality import Judge, Quality
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 WEIGHTS_SEED = 0
-SWEPT = (0.5, 2.0, 4.0, 8.0)  # α, for the trade-off between content and style
+SWEPT = (0.5, 2.0, 4.0, 8.0, 16.0, 32.0)  # α, for the trade-off between content and style
 CHECKPOINTS = (10, 20, 40, 80, 150, 300)
 
 

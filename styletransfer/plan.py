@@ -18,6 +18,8 @@ from .settings import STEERABLE, Settings
 
 COARSEST_SIZE = 96
 """No coarse stage has a shorter long side: a face is down to a few positions of conv4_2 by then, and gets bent."""
+ENOUGH = 24
+"""Iterations after which a coarse stage changes little more: see stages."""
 LOST_PATTERN = 0.5
 """A stage is left out where the painting's Gram matrices have less than this of their energy at the next finer size.
 
@@ -40,14 +42,16 @@ class Stage(NamedTuple):
 def stages(settings: Settings, smallest: int) -> list[Stage]:
     """The sizes of a run from coarse to fine, each twice the one before and none under `smallest`, with iterations.
 
-    The coarser, the more, as 3 : 2 : 1, since an evaluation there costs a quarter of the next size's.
-    Of 18 in equal parts a portrait had a score of 0.40, of 31 in about the same time 0.30; a building 0.80 and 0.49.
+    The coarser, the more, as 3 : 2 : 1, since an evaluation there costs a quarter of the next size's: of 18 in equal
+    parts a portrait had a score of 0.40, of 31 in about the same time 0.30; a building 0.80 and 0.49. But no coarse
+    stage has more than ENOUGH or, if that is more, an equal part: the finer ones then wait for little (512 px).
     """
     sizes = [settings.size >> k for k in range(settings.stages)]
     sizes = [size for size in sizes if size >= smallest or size == settings.size][: settings.iterations]
     shares = len(sizes) * (len(sizes) + 1) // 2
-    finer = [max(1, settings.iterations * (k + 1) // shares) for k in range(len(sizes) - 1)]
-    counts = [*finer, settings.iterations - sum(finer)]
+    most = max(ENOUGH, settings.iterations // len(sizes))
+    coarser = [min(most, max(1, settings.iterations * (k + 1) // shares)) for k in range(1, len(sizes))]
+    counts = [settings.iterations - sum(coarser), *coarser]
     return [Stage(size, count) for size, count in reversed(list(zip(sizes, counts, strict=True)))]
 
 
@@ -94,14 +98,14 @@ class Scene:
         return targets.mixed_style(self.backbone, self.S(size), self.settings.style_layers, self.settings.mix)
 
     def plan(self) -> list[Stage]:
-        """The stages, without those at which the painting's pattern is gone: the next one does their work."""
+        """The stages, without those at which the painting's pattern is gone: the next does a little of their work."""
         smallest = _smallest_size(self.photo, self.paintings, self.settings)
         if self.begun:
             return [Stage(self.settings.size, self.settings.iterations)]
         plan = stages(self.settings, smallest)
         while len(plan) > 1 and _lost_pattern(*(self.A(stage.size) for stage in plan[:2])):
             (_, dropped), (size, iterations), *finer = plan
-            plan = [Stage(size, iterations + dropped // 4), *finer]
+            plan = [Stage(size, max(iterations, min(ENOUGH, iterations + dropped // 4))), *finer]
         return plan
 
     def unit(self, coarsest: int) -> float:

@@ -49,7 +49,7 @@ class Settings:
     """
 
     size: int = _knob(512, "Long side of the painting, in pixels.", low=64, high=2048, step=16)
-    iterations: int = _knob(108, "Evaluations of the loss in all, over every stage, at most.", low=1, high=2000, step=1)
+    iterations: int = _knob(75, "Evaluations of the loss in all, over every stage, at most.", low=1, high=2000, step=1)
     content_weight: float = _knob(1.0, "Weight α of the photo's content.", low=0.0, high=100.0, step=0.1, symbol="α")
     style_weight: float = _knob(
         2e7, "Weight β of the painting's style.", low=1.0, high=1e10, step=0.1, log=True, symbol="β"
@@ -176,7 +176,7 @@ PRESETS: Mapping[str, Settings] = MappingProxyType(
     {
         "balanced": Settings(),
         "quick": Settings(iterations=26),
-        "best": Settings(iterations=540),
+        "best": Settings(iterations=360),
         "classic": Settings(style_weight=2e7, relative_style=False, stages=1, iterations=300, square=True, tolerance=0),
     }
 )
