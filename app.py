@@ -11,7 +11,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
 
-from page import choose, turn, watch
+from page import choose, run, serve, turn, watch
 from page.watch import Job
 from styletransfer import PRESETS, Settings, backbones, record, weights
 
@@ -22,7 +22,14 @@ THEME = gr.themes.Soft(
     neutral_hue=gr.themes.colors.stone,
     font=["system-ui", "sans-serif"],
     font_mono=["ui-monospace", "monospace"],
-).set(  # darker than Soft's, for contrast
+).set(  # paper, and darker colours than Soft's for contrast
+    body_background_fill="#f7f2e8",
+    body_background_fill_dark="#1b1815",
+    block_background_fill="#fffdf8",
+    block_background_fill_dark="#26221e",
+    block_border_width="1px",
+    block_border_color="#e4dac6",
+    block_border_color_dark="#453d34",
     button_primary_background_fill="*primary_700",
     button_primary_background_fill_hover="*primary_800",
     button_primary_text_color="white",
@@ -32,43 +39,58 @@ THEME = gr.themes.Soft(
     checkbox_label_background_fill_selected="*primary_700",
 )
 
+SHOW_OUTCOME = """() => setTimeout(() => document.getElementById("outcome")?.scrollIntoView({
+    behavior: "smooth", block: window.innerWidth < 640 ? "start" : "nearest"}), 100)"""
+
 
 def build(download: backbones.Vgg19Download | None = None, preset: str = turn.DEFAULT) -> gr.Blocks:
     """The page; `download` is the one whose state it shows, and `preset` the one it opens with."""
     with gr.Blocks(title="Photo to painting", delete_cache=(3600, 86400)) as page:
         private: dict[str, Any] = {"queue": False, "api_visibility": "private"}
-        job, asked = gr.State(Job), gr.State(None)  # asked: by the link
-        gr.Markdown("# Photo to painting\nChoose a photo and a painting, press **Paint**, and watch.", elem_id="title")
+        job, asked = gr.State(Job()), gr.State(None)  # asked: by the link
+        gr.Markdown(
+            "# Photo to painting\nPress an example, or choose a photo and a painting; then press **Paint** and watch.",
+            elem_id="title",
+        )
         pairs = choose.strip()
-        with gr.Row():
-            with gr.Column(scale=5):
-                with gr.Row():
-                    photo, painting = choose.picture("Photo", webcam=True), choose.picture("Painting")
-                start = gr.Button("Paint", variant="primary", size="lg", elem_id="paint")
-                with gr.Row():
-                    pause = gr.Button("Pause", interactive=False, elem_id="pause")
-                    stop = gr.Button("Stop", variant="stop", interactive=False, elem_id="stop")
-                    more = gr.Button("More", interactive=False, elem_id="more")
+        with gr.Row(elem_id="desk"):
+            with gr.Column(scale=5, elem_id="left"):
+                with gr.Column(elem_id="choose"):
+                    with gr.Row():
+                        photo, painting = choose.picture("Photo", webcam=True), choose.picture("Painting")
+                    start = gr.Button("Paint", variant="primary", size="lg", elem_id="paint")
                 with gr.Accordion("Styles", open=False):
                     gallery = choose.gallery()
                     lucky = gr.Button("Surprise me", size="sm")
                 with gr.Accordion("Change it, even while it is being painted", open=False):
                     live = [turn.turner(name, PRESETS[preset]) for name in turn.LIVE]
+                    preview = gr.Image(
+                        label="About these colours",
+                        format="jpeg",
+                        interactive=False,
+                        height=220,
+                        buttons=[],
+                        elem_id="preview",
+                    )
                 with gr.Accordion("Before you start", open=False):
                     presets = gr.Dropdown(list(PRESETS), value=preset, label="Preset", filterable=False)
                     beforehand = [turn.turner(name, PRESETS[preset]) for name in turn.BEFOREHAND]
                     second = choose.picture("Second painting")
-            with gr.Column(scale=5):
+            with gr.Column(scale=5, visible=False, elem_id="outcome") as outcome:
                 view = gr.Image(
                     alt_text="The picture as it is being painted",
                     label="Result",
                     format="jpeg",
                     interactive=False,
-                    height=440,
+                    height=420,
                     buttons=["fullscreen"],
                     elem_id="result",
                 )
                 told = gr.HTML(watch.told("Nothing painted yet."), elem_id="status")
+                with gr.Row():
+                    pause = gr.Button("Pause", interactive=False, elem_id="pause", visible=not run.ZERO_GPU)
+                    stop = gr.Button("Stop", variant="stop", interactive=False, elem_id="stop")
+                    more = gr.Button("More", interactive=False, elem_id="more")
                 with gr.Row():
                     file = gr.DownloadButton("Download PNG", elem_id="download")
                     lapse = gr.DownloadButton("Time-lapse", interactive=False, elem_id="lapse")
@@ -88,6 +110,7 @@ def build(download: backbones.Vgg19Download | None = None, preset: str = turn.DE
                 with gr.Accordion("Share", open=False):
                     link = gr.Textbox(label="A link to these settings", interactive=False, elem_id="link")
                     share = gr.Button("Make a link", size="sm", elem_id="share")
+        whole = gr.Image(visible=False, format="png", label="Finished picture")
         if download:
             backbone = gr.Markdown(download.status, elem_id="backbone")
             gr.Timer(2).tick(lambda: download.status, None, backbone, show_progress="hidden", **private)
@@ -95,26 +118,29 @@ def build(download: backbones.Vgg19Download | None = None, preset: str = turn.DE
         sliders = [*beforehand, *live]
         inputs = [job, photo, painting, presets, *sliders, second]
         buttons = [start, lucky, more, pause, stop]
+        painted = [view, told, plot, file]
+        place: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "paint"}
         kept = [lapse, compare, history]
 
         def on(click: Any, run: Any, **options: Any) -> None:
-            began = click(watch.begin, job, [*buttons, told], **private)
-            done = began.then(
-                run, inputs, [view, told, plot, file], concurrency_limit=1, concurrency_id="paint", **options
-            )
+            began = click(watch.begin, job, [*buttons, told, outcome], **private)
+            began.then(None, js=SHOW_OUTCOME)
+            # On the status line Gradio says the place in the queue and the seconds.
+            done = began.then(run, inputs, painted, show_progress="minimal", show_progress_on=told, **place, **options)
             done.success(watch.end, job, buttons, **private).then(show, job, kept, **private)
             done.failure(watch.fail, job, [*buttons, told], **private)
 
-        on(start.click, watch.paint, api_name="stylize", show_progress="hidden")
-        on(more.click, watch.paint_more, api_visibility="private", show_progress="hidden")
+        on(start.click, watch.stylize, api_name="stylize")
+        on(more.click, watch.paint_more, api_visibility="private")
         lucked = lucky.click(choose.surprise, None, [photo, painting], **private)
-        on(lucked.then, watch.paint, api_visibility="private", show_progress="hidden")
+        on(lucked.then, watch.stylize, api_visibility="private")
+        gr.on([], watch.paint, [photo, painting, presets], whole, api_name="paint", **place)
 
         stop.click(watch.stop, job, **private)
         pause.click(watch.pause, job, pause, **private)
         for slider in live:
             slider.input(watch.steer, [job, presets, *sliders], trigger_mode="always_last", preprocess=False, **private)
-        pairs.select(fill, job, [photo, painting, presets, *sliders, view, told, plot, file], **private)
+        pairs.select(fill, job, [photo, painting, presets, *sliders, *painted, outcome], **private)
         gallery.select(pick, None, painting, **private)
         turned = presets.input(lambda name: turn.turn_to(PRESETS[name]), presets, sliders, **private)
         turned.then(watch.steer, [job, presets, *sliders], **private)
@@ -122,6 +148,9 @@ def build(download: backbones.Vgg19Download | None = None, preset: str = turn.DE
         for drop in (photo, painting):  # in the queue, without which Gradio has nowhere to send a message
             restored = drop.upload(restore, drop, [presets, *sliders], **queued)
             restored.then(watch.steer, [job, presets, *sliders], **private)
+        colours = live[list(turn.LIVE).index("colours")]
+        for change in (colours.change, photo.change, painting.change):
+            change(watch.preview, [job, photo, painting, colours], preview, show_progress="hidden", **private)
         history.select(reopen, job, [view, told, plot, file, lapse, compare, presets, *sliders], **private)
         share.click(turn.query, [photo, painting, presets, *sliders], link, **private).then(
             None, link, link, js="query => location.origin + location.pathname + '?' + query"
@@ -136,8 +165,9 @@ def fill(job: Job, event: gr.SelectData) -> tuple[Any, ...]:
     """An example was pressed: its pictures, the settings it was painted with and, unless a run is on, its result."""
     example = choose.examples()[event.index]
     if job.running:
-        return example.photo, example.painting, *([gr.skip()] * (5 + len(turn.TURNED)))
-    shown = (example.result, watch.told("This is what the pair gives. Press Paint to see it form."), None, None)
+        return example.photo, example.painting, *([gr.skip()] * (6 + len(turn.TURNED)))
+    said = watch.told("This is what the pair gives. Press Paint to see it form.")
+    shown = example.result, said, None, None, gr.update(visible=True)
     return example.photo, example.painting, turn.DEFAULT, *turn.turn_to(PRESETS[turn.DEFAULT]), *shown
 
 
@@ -185,20 +215,17 @@ def open_link(request: gr.Request) -> Any:
     return turn.opened(said) if known & said.keys() else gr.skip()
 
 
-def launch(page: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
-    """Serve the page; `options` are those of Gradio's launch."""
-    return page.queue(max_size=8).launch(
-        max_file_size="20mb", allowed_paths=[str(choose.EXAMPLES)], theme=THEME, css_paths=[CSS], **options
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Open the page on which a photo becomes a painting.")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
+    parser.add_argument("--host", help="address to listen on (default 127.0.0.1, or $GRADIO_SERVER_NAME)")
     parser.add_argument("--port", type=int, help="port to listen on (default: the first free one from 7860)")
     parser.add_argument("--share", action="store_true", help="also print a public link")
     parser.add_argument("--auth", metavar="USER:PASSWORD", help="ask visitors for these")
+    parser.add_argument("--mcp", action="store_true", help="also offer the endpoints as tools to a language model")
     parser.add_argument("--preset", choices=PRESETS, default=turn.DEFAULT, help="to open with (default %(default)s)")
+    parser.add_argument(
+        "--limit", type=float, default=run.LONGEST_RUN, help="seconds that a run may take (%(default)g)"
+    )
     parser.add_argument("--weights", metavar="FILE", help="paint with the VGG-19 in this .pth or .safetensors file")
     options = parser.parse_args()
     if options.weights and not Path(options.weights).is_file():
@@ -207,12 +234,19 @@ def main() -> None:
         os.environ["STYLETRANSFER_VGG19"] = options.weights
     if options.auth and ":" not in options.auth:
         parser.error("--auth needs a name and a password: --auth anna:secret")
+    run.LONGEST_RUN = options.limit
     download = None
     if weights.cached_vgg19() is None:
         download = backbones.Vgg19Download()
         download.start()
-    launch(
-        build(download, options.preset),
+    serve.log_to_stderr()
+    page = build(download, options.preset)
+    serve.end_on_sigterm()
+    serve.launch(
+        page,
+        theme=THEME,
+        css_paths=[CSS],
+        mcp_server=options.mcp,
         server_name=options.host,
         server_port=options.port,
         share=options.share,

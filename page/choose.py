@@ -64,7 +64,7 @@ def strip() -> gr.Gallery:
         f"{Path(example.photo).stem} as {Path(example.painting).stem}".replace("-", " ") for example in examples()
     ]
     pictures = [(example.result, label) for example, label in zip(examples(), labels, strict=True)]
-    return _gallery(pictures, label="Examples: press one", elem_id="examples", columns=8)
+    return _gallery(pictures, label="Examples: press one", show_label=False, elem_id="examples", columns=8)
 
 
 def gallery() -> gr.Gallery:

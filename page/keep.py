@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from styletransfer import Frame, Settings, pictures, record
+from styletransfer import Settings, pictures, record
 
 LONGEST_LAPSE = 48  # pictures
 LAPSE_SIZE = 480  # pixels of the long side
@@ -48,14 +48,22 @@ class Kept(NamedTuple):
     caption: str
 
     @classmethod
-    def of(cls, frame: Frame, folder: Path, number: int, photo: str, lapse: Lapse, settings: Settings) -> Kept:
-        """Save a run's last picture as the `number`th of the visit, with the settings that it says it has."""
+    def of(cls, picture: Image.Image, folder: Path, number: int, photo: str, lapse: Lapse, settings: Settings) -> Kept:
+        """Save a run's last picture as the `number`th of the visit, with the settings that it was made with.
+
+        Raises OSError, with none of its files left.
+        """
         file, moving, before = (folder / f"painting-{number}{suffix}" for suffix in (".png", ".webp", ".jpg"))
-        record.save_png(frame.picture, file, settings)
-        lapse.save(moving, frame.picture)
-        pictures.load(photo).image.resize(frame.picture.size).save(before, quality=90)
-        caption = f"{number}: {max(frame.picture.size)} px, β {settings.style_weight:.0e}, {settings.colours}"
-        return cls(str(file), str(moving), str(before), photo, settings, caption)
+        caption = f"{number}: {max(picture.size)} px, β {settings.style_weight:.0e}, {settings.colours}"
+        kept = cls(str(file), str(moving), str(before), photo, settings, caption)
+        try:
+            record.save_png(picture, file, settings)
+            lapse.save(moving, picture)
+            pictures.load(photo).image.resize(picture.size).save(before, quality=90)
+        except OSError:
+            kept.forget()
+            raise
+        return kept
 
     def forget(self) -> None:
         """Remove its files."""

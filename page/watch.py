@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import html
+import logging
 import tempfile
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -15,39 +16,37 @@ from typing import Any
 
 import gradio as gr
 import plotly.graph_objects as go
+from PIL import Image
 
-from styletransfer import Frame, Losses, Settings, StyleTransferError, stylize
+from styletransfer import PRESETS, Losses, Settings, StyleTransferError, colour, pictures
 
-from . import turn
+from . import run, turn
 from .keep import Kept, Lapse
+from .run import Order, Refused, View, Wishes
 
-SECONDS_PER_VIEW = 0.4  # sending pictures more often costs more than it shows
 SECONDS_PER_PLOT = 1.5
 MOST_KEPT = 24
 LONGEST_PAUSE = 120.0  # seconds: others may be waiting
 MORE = 20  # evaluations of a press on More
+PREVIEW_SIZE = 320  # pixels of the long side
 CURVES = {"content": "#3b82c4", "style": "#d9573f", "tv": "#3f9b72", "total": "#8f7bd1"}
-COMPUTE = threading.Lock()  # a cancelled job gives its slot away before its last step has ended
+log = logging.getLogger(__name__)
 
 
 class Job:
     """What a visitor's buttons and running picture share, and what the visit has made so far."""
 
     def __init__(self) -> None:
-        self.stopped, self.paused = threading.Event(), threading.Event()
-        self.running = False
-        self.wanted: deque[Settings] = deque(maxlen=1)  # turned during the run, and not yet in effect
         self.folder = tempfile.TemporaryDirectory(prefix="painting-")  # goes when the visitor does
+        self.wishes = Wishes(self.folder.name)
+        self.paused = threading.Event()
+        self.running = False
         self.kept: list[Kept] = []
         self.made = 0  # pictures in all
         self.current: Kept | None = None  # the one that More goes on from
 
     def __deepcopy__(self, memo: object) -> Job:
         return Job()  # each visitor's own
-
-    def take(self) -> Settings | None:
-        """What was turned, once."""
-        return self.wanted.popleft() if self.wanted else None
 
     def keep(self, kept: Kept) -> None:
         """One picture more, and none too many."""
@@ -57,7 +56,7 @@ class Job:
             self.kept.pop(0).forget()
 
 
-def paint(
+def stylize(
     job: Job,
     photo: str | None,
     painting: str | None,
@@ -92,6 +91,19 @@ def paint(
     yield from _painted(job, photo, painting, second_painting, preset, positions)
 
 
+def paint(photo: str | None, painting: str | None, preset: str = turn.DEFAULT) -> Image.Image:
+    """Paint a photo in the manner of a painting and return the finished picture.
+
+    Args:
+        photo: The photo to paint.
+        painting: The painting to paint it like.
+        preset: balanced, quick, best or classic: how long it may take.
+    """
+    positions = tuple(turn.turn_to(PRESETS[preset]))
+    *_, (picture, *_) = _painted(Job(), photo, painting, None, preset, positions)
+    return picture
+
+
 def paint_more(
     job: Job, photo: str | None, painting: str | None, preset: str, *positions: Any
 ) -> Iterator[tuple[Any, Any, Any, Any]]:
@@ -109,84 +121,101 @@ def _painted(
     positions: tuple[Any, ...],
     more: bool = False,
 ) -> Iterator[tuple[Any, Any, Any, Any]]:
-    curves, marks, lapse = list[Losses](), dict[int, str](), Lapse()
-    viewed = plotted = 0.0
-    frame: Frame | None = None
-    note = ""
+    started, outcome, done = time.monotonic(), "refused", 0
     try:
-        settings = turn.chosen(preset, positions)
-        if not photo or not painting:
-            raise StyleTransferError(f"Choose a {'painting' if photo else 'photo'} first.")
-        begun = None
-        if more:
-            if not job.current:
-                raise StyleTransferError("There is no picture to go on from: press Paint first.")
-            if job.current.photo != photo:
-                raise StyleTransferError("The photo is another one by now: press Paint, or reopen one of its pictures.")
-            begun = job.current.file
+        order = _order(job, photo, painting, second_painting, preset, positions, more)
         yield gr.skip(), told("Looking at the two pictures …"), gr.skip(), gr.skip()
-        both = (painting, second_painting) if second_painting else painting
-        frames = stylize(photo, both, replace(settings, iterations=MORE) if more else settings, begun=begun)
-        while True:
-            wanted = job.take() if frame else None
-            with COMPUTE:
-                frame, before = frames.send(wanted), frame
-            curves.append(frame.weighted if frame.settings.tv_weight else frame.weighted._replace(tv=frame.losses.tv))
-            if before and before.settings != frame.settings:
-                marks[frame.iteration] = "turned"
-            if not before or before.size != frame.size:
-                marks[frame.iteration] = f"{frame.size} px"
-            if frame.iteration == frame.iterations or job.stopped.is_set():
-                break
-            now = time.monotonic()
-            if now - viewed > SECONDS_PER_VIEW:
-                viewed, plot = now, gr.skip()
-                if now - plotted > SECONDS_PER_PLOT:
-                    plotted, plot = now, figure(curves, marks, frame)
-                lapse.add(frame.picture)
-                left = f"about {frame.remaining:.0f} s left"
-                yield frame.picture, status(frame, "Painting", left), plot, gr.skip()
+        curves, marks, lapse, plotted = list[Losses](), dict[int, str](), Lapse(), 0.0
+        outcome = "left"
+        for view in run.paint(order):
+            if isinstance(view, Refused):
+                outcome = "refused" if view.foreseen else "failed"
+                raise gr.Error(view.sentence, title="That does not work", print_exception=False)
+            curves += view.losses
+            marks |= view.marks
+            done = view.iteration
+            lapse.add(view.picture)
+            if view.ended:
+                outcome = view.ended.lower()
+                settings = replace(view.settings, iterations=turn.chosen(preset, positions).iterations)
+                kept, sentence = _saved(job, order, view, lapse, settings)
+                said = status(view, view.ended, sentence=sentence)
+                yield view.picture, said, figure(curves, marks, view), kept.file if kept else gr.skip()
+                if kept and not job.running:  # a program has taken its file, and has no visit
+                    kept.forget()
+                return
+            plot = gr.skip()
+            if time.monotonic() - plotted > SECONDS_PER_PLOT:
+                plotted, plot = time.monotonic(), figure(curves, marks, view)
+            left = f"about {view.remaining:.0f} s left"
+            yield view.picture, status(view, "Painting", left), plot, gr.skip()
             if job.paused.is_set():
-                yield frame.picture, status(frame, "Paused"), figure(curves, marks, frame), gr.skip()
+                yield view.picture, status(view, "Paused"), figure(curves, marks, view), gr.skip()
                 yield from _pause(job)
-        frames.close()
-    except (StyleTransferError, RuntimeError, MemoryError) as error:  # torch says RuntimeError when memory is short
-        ours = isinstance(error, StyleTransferError)
-        note = str(error) if ours else "This machine could not paint that: choose a smaller size or smaller strokes."
-        if not frame:
-            raise gr.Error(note, title="That does not work", print_exception=not ours) from error
-    ended = "Stopped" if frame.iteration < frame.iterations else "Finished"
-    lapse.add(frame.picture)
-    said = status(frame, ended, *([note] if note else []))
+    except StyleTransferError as error:
+        raise gr.Error(str(error), title="That does not work", print_exception=False) from error
+    finally:
+        facts = positions[0], preset, time.monotonic() - started, done, outcome
+        log.info("job size=%s preset=%s seconds=%.1f evaluations=%d outcome=%s", *facts)
+
+
+def _order(
+    job: Job,
+    photo: str | None,
+    painting: str | None,
+    second_painting: str | None,
+    preset: str,
+    positions: tuple[Any, ...],
+    more: bool,
+) -> Order:
+    """What was asked for; StyleTransferError if it makes no sense."""
+    settings = turn.chosen(preset, positions)
+    if not photo or not painting:
+        raise StyleTransferError(f"Choose a {'painting' if photo else 'photo'} first.")
+    paintings = (painting, second_painting) if second_painting else (painting,)
+    if not more:
+        return Order(photo, paintings, settings, None, job.folder.name)
+    if not job.current:
+        raise StyleTransferError("There is no picture to go on from: press Paint first.")
+    if job.current.photo != photo:
+        raise StyleTransferError("The photo is another one by now: press Paint, or reopen one of its pictures.")
+    return Order(photo, paintings, replace(settings, iterations=MORE), job.current.file, job.folder.name)
+
+
+def _saved(job: Job, order: Order, view: View, lapse: Lapse, settings: Settings) -> tuple[Kept | None, str]:
+    """The picture's files, which belong to the visit if there is one; or none, and why."""
+    try:
+        kept = Kept.of(view.picture, Path(job.folder.name), job.made + 1, order.photo, lapse, settings)
+    except OSError as error:
+        why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
+        return None, f"The picture could not be saved ({why}): keep it with a right click or a long press."
     job.made += 1
-    settings = replace(frame.settings, iterations=settings.iterations)
-    with tempfile.TemporaryDirectory() as passing:  # a program's: it has no visit
-        kept = Kept.of(frame, Path(job.folder.name if job.running else passing), job.made, str(photo), lapse, settings)
-        if job.running:
-            job.keep(kept)
-        yield frame.picture, said, figure(curves, marks, frame), kept.file
+    if job.running:
+        job.keep(kept)
+    return kept, ""
 
 
 def _pause(job: Job) -> Iterator[tuple[Any, Any, Any, Any]]:
     """Wait until the visitor goes on or leaves; a pause that is too long ends the run, with its picture kept."""
     end = time.monotonic() + LONGEST_PAUSE
-    while job.paused.is_set() and not job.stopped.is_set() and time.monotonic() < end:
+    while job.paused.is_set() and not job.wishes.stopped and time.monotonic() < end:
         time.sleep(0.2)
         yield gr.skip(), gr.skip(), gr.skip(), gr.skip()  # a closed tab is noticed here
     if job.paused.is_set():
-        job.stopped.set()
+        job.wishes.stop()
 
 
-def status(frame: Frame, what: str, *more: str) -> str:
+def status(view: View, what: str, *more: str, sentence: str = "") -> str:
     """Where the run is, as a bar and a line, and below what the visitor should know of it."""
     now = [
-        f"{frame.iteration} of {frame.iterations}",
-        f"at {frame.size} px",
-        f"{frame.seconds:.0f} s",
+        f"{view.iteration} of {view.iterations}",
+        f"at {view.size} px",
+        f"{view.seconds:.0f} s",
         *more,
-        frame.backbone.upper().replace("VGG", "VGG-"),
+        view.backbone.upper().replace("VGG", "VGG-"),
     ]
-    return told(f"{what}: {' · '.join(now)}", *frame.notes, share=frame.iteration / frame.iterations)
+    notes = (sentence, *view.notes) if sentence else view.notes
+    return told(f"{what}: {' · '.join(now)}", *notes, share=view.iteration / view.iterations)
 
 
 def told(*sentences: str, share: float | None = None) -> str:
@@ -195,10 +224,10 @@ def told(*sentences: str, share: float | None = None) -> str:
     return bar + "".join(f"<p>{html.escape(sentence)}</p>" for sentence in sentences)
 
 
-def figure(curves: list[Losses], marks: dict[int, str], frame: Frame) -> go.Figure:
+def figure(curves: list[Losses], marks: dict[int, str], view: View) -> go.Figure:
     """The terms of the loss by step, on one logarithmic scale; dotted lines where a stage began or a hand turned."""
     labels = {"content": "α content", "style": "β style", "tv": "γ smoothness", "total": "total"}
-    if not frame.settings.tv_weight:
+    if not view.settings.tv_weight:
         labels["tv"] = "smoothness (γ = 0)"
     plot = go.Figure(
         [
@@ -217,7 +246,7 @@ def figure(curves: list[Losses], marks: dict[int, str], frame: Frame) -> go.Figu
     plot.update_layout(
         height=300,
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
-        xaxis={"title": "Loss by step", "range": [0, frame.iterations], "automargin": True},
+        xaxis={"title": "Loss by step", "range": [0, view.iterations], "automargin": True},
         yaxis={"type": "log", "exponentformat": "power", "dtick": 1, "automargin": True},
         legend={"orientation": "h", "y": 1.08, "yanchor": "bottom", "x": 0},
         font={"color": "#808080"},
@@ -234,17 +263,16 @@ def steer(job: Job, preset: str, *positions: Any) -> None:
     """Something was turned: a run of this visitor's that is on follows at its next step."""
     with suppress(StyleTransferError, TypeError, ValueError, OverflowError):  # a number that is being typed
         if job.running:
-            job.wanted.append(turn.chosen(preset, positions))
+            job.wishes.turn(turn.chosen(preset, positions))
 
 
 def begin(job: Job) -> tuple[Any, ...]:
     """Paint or More was pressed: until a place is free, the page says so."""
-    job.stopped.clear()
+    job.wishes.forget()
     job.paused.clear()
-    job.wanted.clear()
     job.running = True
     off = gr.update(interactive=False)
-    return off, off, off, *_while(True), told("Waiting for a free place …")
+    return off, off, off, *_while(True), told("Waiting for a free place …"), gr.update(visible=True)
 
 
 def end(job: Job) -> tuple[Any, ...]:
@@ -265,7 +293,7 @@ def _while(running: bool) -> tuple[Any, Any]:
 
 def stop(job: Job) -> None:
     """End the run at its next step, and keep its picture."""
-    job.stopped.set()
+    job.wishes.stop()
 
 
 def pause(job: Job) -> str:
@@ -275,3 +303,16 @@ def pause(job: Job) -> str:
         return "Pause"
     job.paused.set()
     return "Continue"
+
+
+def preview(job: Job, photo: str | None, painting: str | None, colours: str) -> Image.Image | None:
+    """The last picture of this photo, or the photo itself, in about the colours that were chosen."""
+    if not photo or not painting:
+        return None
+    with suppress(StyleTransferError):
+        photo_image, painting_image = (pictures.load(path).image for path in (photo, painting))
+        ours = job.current and job.current.photo == photo
+        shown = pictures.load(job.current.file).image if job.current and ours else photo_image.copy()
+        shown.thumbnail((PREVIEW_SIZE, PREVIEW_SIZE))
+        return colour.preview(shown, photo_image, painting_image, colours)
+    return None

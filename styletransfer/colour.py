@@ -34,6 +34,13 @@ def finish(painted: Image.Image, photo: Image.Image, colours: str) -> Image.Imag
     return Image.merge("YCbCr", (painted.convert("L"), Cb, Cr)).convert("RGB")
 
 
+def preview(picture: Image.Image, photo: Image.Image, painting: Image.Image, colours: str) -> Image.Image:
+    """`picture`, painted or still the photo itself, in about the colours that a run would give it."""
+    if colours == "luminance":
+        return finish(picture, photo, colours)
+    return _matched(picture, photo if colours == "matched" else painting)
+
+
 def _grey(image: Image.Image) -> Image.Image:
     return image.convert("L").convert("RGB")
 

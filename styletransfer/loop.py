@@ -135,6 +135,7 @@ def stylize(
     notes = tuple(note for note in (*(picture.note for picture in (photo, *paintings)), second_choice) if note)
     images = tuple(painting.image for painting in paintings)
     scene = Scene(photo.image, images, settings, backbone, pictures.load(begun).image if begun else None)
+    scene.check_memory()
     try:
         yield from _paint(scene, notes, started)
     finally:

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from . import backbones, colour, losses, pictures, targets
+from . import backbones, colour, losses, memory, pictures, targets
 from .backbones import Backbone
-from .errors import PictureError
-from .settings import STEERABLE, Settings
+from .errors import PictureError, SettingsError
+from .settings import STEERABLE, Settings, knobs
 
 COARSEST_SIZE = 96
 """No coarse stage has a shorter long side: a face is down to a few positions of conv4_2 by then, and gets bent."""
@@ -107,6 +107,23 @@ class Scene:
             (_, dropped), (size, iterations), *finer = plan
             plan = [Stage(size, max(iterations, min(ENOUGH, iterations + dropped // 4))), *finer]
         return plan
+
+    def check_memory(self) -> None:
+        """SettingsError, with a size that would fit, if this machine has too little memory left for the last stage."""
+        size, there = self.settings.size, memory.available()
+        if self.backbone.device.type != "cpu":
+            return
+        areas = [
+            math.prod(pictures.fit(image, size, square=self.settings.square)) for image in (self.photo, *self.paintings)
+        ]
+        needed = memory.needed(areas[0], round(max(areas[1:]) * self.settings.stroke**2))
+        if needed > there:
+            fits = size * math.sqrt(max(0.0, there - memory.BASE) / (needed - memory.BASE)) // 16 * 16
+            least = knobs()["size"].low
+            hint = f"choose a size of at most {fits:.0f}" if fits >= least else "try again when less is going on here"
+            raise SettingsError(
+                f"Size {size} needs {needed / 1e9:.1f} GB of memory, and {there / 1e9:.1f} GB are free: {hint}."
+            )
 
     def unit(self, coarsest: int) -> float:
         """The unit of L_style."""

@@ -23,7 +23,7 @@ from PIL import Image, ImageSequence
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 import app
-from page import choose, keep, turn, watch
+from page import choose, keep, run, serve, turn, watch
 from styletransfer import PRESETS, Settings, backbones, record, weights
 from styletransfer.settings import knobs
 
@@ -41,7 +41,7 @@ def url() -> Iterator[str]:
         download = backbones.Vgg19Download()  # never started: it stands for one on a slow network
         download.status = "VGG-19 is on its way (42%)."
         page = app.build(download)
-        yield app.launch(page, prevent_thread_lock=True, quiet=True)[1]
+        yield serve.launch(page, theme=app.THEME, css_paths=[app.CSS], prevent_thread_lock=True, quiet=True)[1]
         page.close()
 
 
@@ -255,14 +255,15 @@ def positions(**changes: Any) -> list[Any]:
 
 
 def running(job: watch.Job, **changes: Any) -> Iterator[Any]:
+    """A run of a visit, as the page starts it."""
     watch.begin(job)
-    return watch.paint(job, str(PHOTO), str(PAINTING), "balanced", *positions(**changes), None)
+    return watch.stylize(job, str(PHOTO), str(PAINTING), "balanced", *positions(**changes), None)
 
 
 @pytest.fixture
 def every_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every evaluation is shown, however fast they come."""
-    monkeypatch.setattr(watch, "SECONDS_PER_VIEW", -1)
+    monkeypatch.setattr(run, "SECONDS_PER_VIEW", -1)
     monkeypatch.setattr(weights, "cached_vgg19", lambda: None)
     monkeypatch.setattr(turn, "PRESETS", UNHURRIED)
 

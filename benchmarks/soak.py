@@ -1,0 +1,110 @@
+"""Many visitors in a row, good and bad: `python -m benchmarks.soak`, on this machine only."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+
+ROOT = Path(__file__).parent.parent
+PHOTO, PAINTING = ROOT / "examples/content/chelsea.jpg", ROOT / "examples/style/woodcut.webp"
+SETTLED = 10  # jobs after which what is loaded once is loaded
+MOST_GROWTH = 50  # MB
+
+
+class State(NamedTuple):
+    """What the server holds at one moment."""
+
+    jobs: int
+    memory: float  # MB resident
+    open_files: int
+    temporary_files: int
+    temporary: float  # MB
+
+
+def state(jobs: int, process: int, folder: Path) -> State:
+    """Of a process and the folder of its temporary files."""
+    status = Path(f"/proc/{process}/status").read_text()
+    memory = int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1024
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    size = sum(path.stat().st_size for path in files) / 2**20
+    return State(jobs, memory, len(os.listdir(f"/proc/{process}/fd")), len(files), size)
+
+
+def visit(url: str, number: int, bad: Path) -> str:
+    """One visitor: most paint, every fifth leaves in the middle, every seventh brings a broken file."""
+    with ExitStack() as stack:
+        client = Client(url, verbose=False)
+        stack.callback(client.close)
+        photo = bad if number % 7 == 6 else PHOTO
+        given = {"size": 96, "iterations": 12, "api_name": "/stylize"}
+        job = client.submit(handle_file(photo), handle_file(PAINTING), "quick", **given)
+        if number % 5 == 4 and photo is PHOTO:
+            next(iter(job))
+            job.cancel()
+            return "left"
+        try:
+            job.result(timeout=120)
+        except AppError as error:
+            return "refused" if photo is bad and "Traceback" not in str(error) else f"failed: {error}"
+        return "failed: a broken file was painted" if photo is bad else "painted"
+
+
+def soak(jobs: int) -> tuple[Counter[str], list[State]]:
+    """Visits to a server of its own, one after the other, and its state after SETTLED of them and at the end."""
+    with tempfile.TemporaryDirectory() as folder:
+        bad = Path(folder) / "broken.jpg"
+        bad.write_bytes(PHOTO.read_bytes()[:3000])
+        temporary = Path(folder) / "temporary"
+        temporary.mkdir()
+        environment = {**os.environ, "TMPDIR": str(temporary), "GRADIO_TEMP_DIR": str(temporary / "gradio")}
+        command = [sys.executable, "-u", "app.py"]
+        server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+        try:
+            url = next(found[0] for line in server.stdout or () if (found := re.findall(r"http://\S+", line)))
+            counts, states = Counter[str](), []
+            for number in range(jobs):
+                counts[visit(url, number, bad)] += 1
+                if number + 1 in (SETTLED, jobs // 2, jobs):
+                    time.sleep(2)
+                    states.append(state(number + 1, server.pid, temporary))
+            return counts, states
+        finally:
+            server.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                server.wait(10)
+            server.kill()
+
+
+def table(counts: Counter[str], states: list[State]) -> str:
+    """Both in Markdown."""
+    rows = [f"| {s.jobs} | {s.memory:.0f} | {s.open_files} | {s.temporary_files} | {s.temporary:.1f} |" for s in states]
+    head = "| jobs | memory, MB | open files | temporary files | of MB |\n| ---: | ---: | ---: | ---: | ---: |"
+    return "\n".join([", ".join(f"{count} {what}" for what, count in sorted(counts.items())), "", head, *rows])
+
+
+def main() -> int:
+    """Print the table; 1 if a visit failed or the memory grew."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
+    parser.add_argument("--jobs", type=int, default=200, help="visits (default %(default)s)")
+    counts, states = soak(parser.parse_args().jobs)
+    print(table(counts, states))
+    grown = states[-1].memory - states[0].memory
+    failures = sum(count for what, count in counts.items() if what.startswith("failed"))
+    print(f"\n{failures} failures, {grown:+.0f} MB since job {states[0].jobs}")
+    return int(failures > 0 or grown > MOST_GROWTH)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""The page on the network: what it answers beside Gradio, what it refuses, and how it ends."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from typing import Any
+
+import gradio as gr
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from . import choose, run
+
+MOST_WAITING = 8
+LARGEST_FILE = 20 << 20  # bytes
+LARGEST_BODY = LARGEST_FILE + (1 << 20)  # a file and what surrounds it
+
+
+class BodyLimit:
+    """Refuses a request whose body is longer than LARGEST_BODY, and reads no more of it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if not declared.isdigit() or int(declared) > LARGEST_BODY:
+            refusal = PlainTextResponse(f"More than {LARGEST_FILE >> 20} MB: send a smaller file.", 413)
+            return await refusal(scope, receive, send)
+        read = 0
+
+        async def counted() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            # To the application the sender of an endless body has left.
+            return {"type": "http.disconnect"} if read > LARGEST_BODY else message
+
+        return await self.app(scope, counted, send)
+
+
+async def health(_: Request) -> JSONResponse:
+    """For a load balancer: the page answers."""
+    return JSONResponse({"status": "ok", "painting": run.COMPUTE.locked()})
+
+
+def launch(page: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
+    """Serve the page; `options` are those of Gradio's launch."""
+    return page.queue(max_size=MOST_WAITING).launch(
+        max_file_size=LARGEST_FILE,
+        allowed_paths=[str(choose.EXAMPLES)],
+        app_kwargs={"routes": [Route("/health", health)], "middleware": [Middleware(BodyLimit)]},
+        ssr_mode=False,
+        **options,
+    )
+
+
+def log_to_stderr() -> None:
+    """One line for each job, without any picture, address or name in it."""
+    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING, stream=sys.stderr)
+    logging.getLogger(__package__).setLevel(logging.INFO)
+
+
+def end_on_sigterm() -> None:
+    """A container is told to stop by SIGTERM: end at once, in the middle of a step if there is one."""
+
+    def end(number: int, _: object) -> None:
+        os._exit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)

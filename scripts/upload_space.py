@@ -1,0 +1,69 @@
+"""Upload this checkout to a Hugging Face Space: `python -m scripts.upload_space anna/photo-to-painting`."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi
+from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+
+ROOT = Path(__file__).parent.parent
+LEFT_OUT = ("tests/", "benchmarks/", ".ci/")
+Operation = CommitOperationAdd | CommitOperationCopy | CommitOperationDelete
+LARGEST = 10_000_000  # bytes: a larger file would need Git LFS
+
+
+def files() -> list[str]:
+    """What goes: every file that git tracks, without what only developers need."""
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    return [name for name in tracked.stdout.split("\0") if name and not name.startswith(LEFT_OUT)]
+
+
+def content(name: str, space: str) -> bytes:
+    """A file as it goes: in the README, the thumbnail needs a whole address."""
+    found = (ROOT / name).read_bytes()
+    if name != "README.md":
+        return found
+    address = f"thumbnail: https://huggingface.co/spaces/{space}/resolve/main/"
+    return found.replace(b"thumbnail: ", address.encode(), 1)
+
+
+def main() -> None:
+    """Upload, or with --dry-run list what would go."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.upload_space", description=__doc__)
+    parser.add_argument("space", help="OWNER/NAME; it is made if there is none")
+    parser.add_argument("--hardware", default="zero-a10g", help="for a new Space: zero-a10g (ZeroGPU) or cpu-basic")
+    parser.add_argument("--private", action="store_true", help="for a new Space: only you see it")
+    parser.add_argument("--dry-run", action="store_true", help="list what would go, and send nothing")
+    options = parser.parse_args()
+    sizes = {name: (ROOT / name).stat().st_size for name in files()}
+    too_large = [name for name, size in sizes.items() if size > LARGEST]
+    if too_large:
+        parser.error(f"over 10 MB, which a Space takes only by Git LFS: {', '.join(too_large)}")
+    for name, size in sizes.items():
+        print(f"{size:>10,}  {name}")
+    print(f"{sum(sizes.values()):>10,}  bytes in {len(sizes)} files for {options.space}")
+    if options.dry_run:
+        return
+    try:
+        api = HfApi()
+        hardware = {"space_sdk": "gradio", "space_hardware": options.hardware, "private": options.private}
+        api.create_repo(options.space, repo_type="space", exist_ok=True, **hardware)
+        there = set(api.list_repo_files(options.space, repo_type="space")) - {".gitattributes"}
+        operations: list[Operation] = [
+            *(CommitOperationAdd(name, content(name, options.space)) for name in sizes),
+            *(CommitOperationDelete(name) for name in there - sizes.keys()),
+        ]
+        done = api.create_commit(options.space, operations, commit_message="Upload", repo_type="space")
+    except (LocalTokenNotFoundError, HfHubHTTPError) as error:
+        sys.exit(
+            f"The Space was not updated: {str(error).splitlines()[0]} (`hf auth login` gives this machine a token.)"
+        )
+    print(done.repo_url)
+
+
+if __name__ == "__main__":
+    main()
