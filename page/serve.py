@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -32,20 +32,33 @@ class BodyLimit:
         """One request."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
+        said = f"More than {LARGEST_FILE >> 20} MB: send a smaller file."
+        # The connection is closed, or the rest would still be read.
+        refusal = PlainTextResponse(said, 413, {"connection": "close"})
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if not declared.isdigit() or int(declared) > LARGEST_BODY:
-            refusal = PlainTextResponse(f"More than {LARGEST_FILE >> 20} MB: send a smaller file.", 413)
             return await refusal(scope, receive, send)
-        read = 0
+        read, refused = 0, False
 
         async def counted() -> Message:
-            nonlocal read
+            nonlocal read, refused
             message = await receive()
             read += len(message.get("body", b""))
+            if read > LARGEST_BODY and not refused:
+                refused = True
+                await refusal(scope, receive, send)
             # To the application the sender of an endless body has left.
-            return {"type": "http.disconnect"} if read > LARGEST_BODY else message
+            return {"type": "http.disconnect"} if refused else message
 
-        return await self.app(scope, counted, send)
+        async def unless_refused(message: Message) -> None:
+            if not refused:
+                await send(message)
+
+        try:
+            await self.app(scope, counted, unless_refused)
+        except ClientDisconnect:
+            if not refused:
+                raise
 
 
 async def health(_: Request) -> JSONResponse:

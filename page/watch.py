@@ -140,7 +140,7 @@ def _painted(
                 settings = replace(view.settings, iterations=turn.chosen(preset, positions).iterations)
                 kept, sentence = _saved(job, order, view, lapse, settings)
                 said = status(view, view.ended, sentence=sentence)
-                yield view.picture, said, figure(curves, marks, view), kept.file if kept else gr.skip()
+                yield view.picture, said, figure(curves, marks, view), kept.file if kept else None
                 if kept and not job.running:  # a program has taken its file, and has no visit
                     kept.forget()
                 return

@@ -1,0 +1,459 @@
+"""What strangers do to a public page: each accident or attack of theirs is done here, for real."""
+
+from __future__ import annotations
+
+import errno
+import io
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import httpx
+import numpy as np
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from test_pictures import BAD, ODD, encode, exif, noise
+
+import app
+from benchmarks import soak
+from page import choose, keep, run, serve, watch
+from styletransfer import Settings, StyleTransferError, loop, memory, pictures, plan, weights
+
+ROOT = Path(__file__).parents[1]
+PHOTO = choose.EXAMPLES / "content" / "chelsea.jpg"
+PAINTING = choose.EXAMPLES / "style" / "woodcut.webp"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the server has its temporary files."""
+    return tmp_path_factory.mktemp("server")
+
+
+@pytest.fixture(scope="module")
+def url(folder: Path) -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(weights, "cached_vgg19", lambda: None)
+        patch.setenv("GRADIO_TEMP_DIR", str(folder / "gradio"))
+        patch.setattr("tempfile.tempdir", str(folder))
+        page = app.build()
+        yield serve.launch(page, prevent_thread_lock=True, quiet=True)[1]
+        page.close()
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[Client]:
+    client = Client(url, verbose=False)
+    yield client
+    client.close()
+
+
+def order(**changes: Any) -> dict[str, Any]:
+    given = {"photo": handle_file(PHOTO), "painting": handle_file(PAINTING), "size": 64, "iterations": 1}
+    return {**given, "api_name": "/stylize", **changes}
+
+
+def one_sentence(error: Exception) -> bool:
+    said = str(error)
+    return "Traceback" not in said and 10 < len(said) < 400 and said.rstrip().endswith((".", "!"))
+
+
+# Odd pictures
+
+
+def files() -> dict[str, bytes]:
+    """Forty kinds and more of what people drop on a page."""
+    found = {what: source for what, (source, *_) in ODD.items() if isinstance(source, bytes)}
+    found |= {what: source for what, source in BAD.items() if isinstance(source, bytes)}
+    found |= {f"EXIF orientation {n}": encode(noise(), "JPEG", exif=exif(n)) for n in range(1, 9)}
+    found["1×1"] = encode(noise(1, 1), "PNG")
+    found["1×4000"] = encode(noise(1, 4000), "PNG")
+    found["12000×12000"] = encode(Image.new("L", (12000, 12000)), "PNG")
+    found["SVG"] = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9"/></svg>'
+    found["an HTML page"] = b"<!doctype html><title>photo</title><script>alert(1)</script>"
+    found["half a JPEG"] = PHOTO.read_bytes()[: PHOTO.stat().st_size // 2]
+    return found
+
+
+FILES = files()
+
+
+def test_there_are_forty_kinds() -> None:
+    assert len(FILES) >= 40
+
+
+@pytest.mark.parametrize("what", FILES)
+def test_an_odd_picture_is_painted_or_refused_in_one_sentence(client: Client, tmp_path: Path, what: str) -> None:
+    file = tmp_path / "holiday.jpg"
+    file.write_bytes(FILES[what])
+    try:
+        png = client.predict(**order(photo=handle_file(file)))[3]
+    except AppError as error:
+        assert one_sentence(error), error
+    else:
+        with Image.open(png) as painted:
+            assert max(painted.size) == 64
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"size": float("nan")},
+        {"size": "large"},
+        {"size": None},
+        {"iterations": -1},
+        {"iterations": 10**9},
+        {"style_weight_power_of_ten": 1e300},
+        {"content_weight": float("inf")},
+        {"colours": "pink"},
+        {"stroke": 1000},
+        {"preset": ["balanced"]},
+        {"second_painting": {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}},
+    ],
+)
+def test_settings_out_of_range_are_refused_and_the_server_stays_up(client: Client, changes: dict[str, Any]) -> None:
+    with pytest.raises((AppError, ValueError)) as caught:
+        client.predict(**order(**changes))
+    assert "Traceback" not in str(caught.value)
+    assert client.predict(**order())[3]
+
+
+@pytest.mark.parametrize("data", [[], [None], [1] * 40, {"photo": 3}, "text", None])
+def test_missing_and_extra_arguments_are_refused_and_the_server_stays_up(url: str, client: Client, data: Any) -> None:
+    started = httpx.post(f"{url}gradio_api/call/stylize", json={"data": data})
+    if started.status_code == 200:
+        said = httpx.get(f"{url}gradio_api/call/stylize/{started.json()['event_id']}", timeout=60).text
+        assert "event: error" in said
+        assert "Traceback" not in said
+    assert client.predict(**order())[3]
+
+
+def test_nothing_of_a_visit_by_program_stays_on_disk_but_what_it_was_given(client: Client, folder: Path) -> None:
+    client.predict(**order())
+    visits = [path for visit in folder.glob("painting-*") for path in visit.iterdir()]
+    assert visits == []
+
+
+ANYTHING = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=9), st.lists(st.text(max_size=9), max_size=3)
+)
+
+
+@settings(max_examples=3000, deadline=None, derandomize=True)
+@given(st.dictionaries(st.sampled_from(sorted(Settings.__dataclass_fields__)), ANYTHING, max_size=4))
+def test_no_settings_whatever_raise_anything_but_our_own_kinds(said: dict[str, Any]) -> None:
+    try:
+        made = Settings(**said)
+    except StyleTransferError as error:
+        assert one_sentence(error)
+    else:
+        assert made == Settings(**{name: getattr(made, name) for name in said})
+
+
+SEEDS = [encode(noise(), format) for format in ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "AVIF")]
+
+
+@settings(max_examples=2000, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(st.sampled_from(SEEDS), st.lists(st.tuples(st.integers(0, 2000), st.binary(max_size=4)), max_size=6), st.data())
+def test_no_file_whatever_raises_anything_but_our_own_kinds(
+    seed: bytes, changes: list[tuple[int, bytes]], data: st.DataObject
+) -> None:
+    file = bytearray(seed)
+    for at, new in changes:
+        file[at % len(file) : at % len(file) + len(new)] = new
+    cut = data.draw(st.integers(0, len(file)))
+    try:
+        image = pictures.load(bytes(file[: cut or None])).image
+    except StyleTransferError as error:
+        assert one_sentence(error)
+    else:
+        assert image.mode == "RGB"
+
+
+# Many visitors
+
+
+def coloured(folder: Path, number: int) -> Path:
+    """A photo that nobody else has."""
+    file = folder / f"{number}.png"
+    Image.new("RGB", (64, 48), (12 * number, 255 - 12 * number, 128)).save(file)
+    return file
+
+
+def test_of_twenty_visitors_at_once_eight_wait_in_order_and_the_others_are_told_so(url: str, tmp_path: Path) -> None:
+    clients = [Client(url, verbose=False) for _ in range(20)]
+    photos = [coloured(tmp_path, number) for number in range(20)]
+    first = clients[0].submit(**order(size=128, iterations=2000))
+    next(iter(first))  # the place is taken, so that nobody is served before all have come
+    jobs = [clients[n].submit(**order(photo=handle_file(photos[n]))) for n in range(1, 20)]
+    deadline = time.monotonic() + 60
+    while sum(job.done() for job in jobs) < 11 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    refused = [job for job in jobs if job.done()]
+    assert len(refused) == 11
+    assert all("full" in str(job.exception()) for job in refused)
+    waiting = [job for job in jobs if job not in refused]
+    while None in (places := [job.status().rank for job in waiting]) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert sorted(places) == list(range(8))
+    first.cancel()
+    for job in waiting:
+        number = jobs.index(job) + 1
+        with Image.open(job.result(timeout=60)[3]) as painted, Image.open(photos[number]) as photo:
+            off = np.asarray(painted.convert("RGB"), float).mean((0, 1)) - np.asarray(photo, float).mean((0, 1))
+        assert np.abs(off).max() < 6, "another visitor's picture"
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def evaluated(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Evaluations, and the most that went on at the same time."""
+    counts, lock, original = Counter[str](), threading.Lock(), loop.Objective.__call__
+
+    def counted(self: loop.Objective, x: Any) -> Any:
+        with lock:
+            counts["now"] += 1
+            counts["all"] += 1
+            counts["most"] = max(counts["most"], counts["now"])
+        try:
+            return original(self, x)
+        finally:
+            with lock:
+                counts["now"] -= 1
+
+    monkeypatch.setattr(loop.Objective, "__call__", counted)
+    return counts
+
+
+def test_stop_and_start_fifty_times_never_computes_twice_at_once(client: Client, evaluated: Counter[str]) -> None:
+    threads = 0
+    for number in range(50):
+        job = client.submit(**order(iterations=2000))
+        next(iter(job))
+        job.cancel()
+        threads = threads or (threading.active_count() if number == 10 else 0)
+    assert client.predict(**order())[3]
+    assert evaluated["most"] == 1
+    assert threading.active_count() < threads + 10
+
+
+def wait_until_still(evaluated: Counter[str]) -> bool:
+    """Whether the work ends soon."""
+    for _ in range(50):
+        before = evaluated["all"]
+        time.sleep(0.3)
+        if evaluated["all"] == before:
+            return True
+    return False
+
+
+def test_a_visitor_who_leaves_ends_the_work_and_one_who_leaves_the_queue_never_starts_it(
+    url: str, client: Client, evaluated: Counter[str]
+) -> None:
+    one, two = Client(url, verbose=False), Client(url, verbose=False)
+    running = one.submit(**order(iterations=2000))
+    next(iter(running))
+    queued = two.submit(**order(iterations=2000))
+    time.sleep(1)
+    queued.cancel()
+    two.close()
+    running.cancel()
+    one.close()
+    assert wait_until_still(evaluated)
+    assert client.predict(**order())[3]
+
+
+def test_a_run_that_takes_too_long_ends_with_its_picture(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "LONGEST_RUN", 1.0)
+    _, status, _, png = client.predict(**order(iterations=2000))
+    assert "Stopped" in status
+    assert "A run may take 1 s here" in status
+    assert Image.open(png).size
+
+
+# Too little memory, too little disk
+
+
+def test_a_size_that_memory_does_not_allow_is_refused_with_one_that_it_does(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "available", lambda: 3e9)
+    with pytest.raises(AppError, match=r"needs .* GB of memory, and 3\.0 GB are free") as caught:
+        client.predict(**order(size=2048))
+    fits = int(re.findall(r"at most (\d+)", str(caught.value))[0])
+    scene = plan.Scene(Image.open(PHOTO), (Image.open(PAINTING),), Settings(size=fits), loop.backbones.vgg16())
+    scene.check_memory()
+
+
+def test_where_memory_is_out_altogether_no_size_is_advised(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "available", lambda: 1e8)
+    with pytest.raises(AppError, match="try again when less is going on here"):
+        client.predict(**order())
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of Linux")
+def test_the_limit_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 1e6 < memory.available() < 1e14
+    for name, text in (("max", "1000000"), ("current", "900000"), ("stat", "anon 5\ninactive_file 50000\n")):
+        (tmp_path / f"memory.{name}").write_text(text)
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    assert memory.available() == 150000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory.available() > 150000
+
+
+def test_a_full_disk_costs_the_file_and_not_the_picture(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(keep.record, "save_png", full)
+    picture, status, _, png = client.predict(**order())
+    assert "the disk is full" in status
+    assert "Finished" in status
+    assert picture
+    assert not png
+
+
+# What is nobody's business
+
+
+def test_files_outside_the_apps_folders_and_of_other_visits_are_refused(url: str, folder: Path) -> None:
+    theirs = folder / "painting-other" / "painting-1.png"
+    theirs.parent.mkdir()
+    theirs.write_bytes(encode(noise(), "PNG"))
+    guesses = ["/etc/passwd", str(ROOT / "app.py"), str(ROOT / "styletransfer" / "loop.py"), str(theirs), "app.py"]
+    guesses += ["..%2f..%2f..%2fetc%2fpasswd", f"{choose.EXAMPLES}/../app.py", f"{choose.EXAMPLES}/%2e%2e/app.py"]
+    for guess in guesses:
+        for door in ("gradio_api/file=", "file=", "static/", "gradio_api/upload/"):
+            answer = httpx.get(f"{url}{door}{guess}")
+            assert answer.status_code in (403, 404, 405), (door, guess)
+            assert b"root:" not in answer.content
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", str(ROOT / "app.py"), "../../../etc/passwd", "http://127.0.0.1/x.png"])
+def test_a_path_sent_for_a_picture_reads_no_file_of_the_server(url: str, client: Client, path: str) -> None:
+    data = [{"path": path, "meta": {"_type": "gradio.FileData"}}, None, "quick"]
+    started = httpx.post(f"{url}gradio_api/call/paint", json={"data": data}).json()
+    said = httpx.get(f"{url}gradio_api/call/paint/{started['event_id']}", timeout=60).text
+    assert "event: error" in said
+    assert "root:" not in said
+    assert client.predict(**order())[3]
+
+
+def test_another_site_cannot_call_from_a_visitors_browser(url: str) -> None:
+    answer = httpx.options(
+        f"{url}gradio_api/call/stylize",
+        headers={"Origin": "https://elsewhere.example", "Access-Control-Request-Method": "POST"},
+    )
+    assert "https://elsewhere.example" not in answer.headers.get("access-control-allow-origin", "")
+    assert answer.headers.get("access-control-allow-origin") != "*"
+
+
+@pytest.mark.parametrize("door", ["gradio_api/upload", "gradio_api/queue/join", "gradio_api/call/paint"])
+def test_a_body_said_to_be_huge_is_refused_at_once(url: str, client: Client, door: str) -> None:
+    with suppress(httpx.TransportError):  # the server has hung up
+        assert httpx.post(f"{url}{door}", content=bytes(serve.LARGEST_BODY + 1), timeout=30).status_code == 413
+    assert client.predict(**order())[3]
+
+
+@pytest.mark.parametrize("door", ["gradio_api/queue/join", "gradio_api/call/paint"])
+def test_an_endless_body_is_refused_and_read_no_further(url: str, client: Client, door: str) -> None:
+    sent = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal sent
+        while sent < 10 * serve.LARGEST_BODY:
+            sent += 1 << 20
+            yield bytes(1 << 20)
+
+    with suppress(httpx.TransportError):  # the server has hung up
+        assert httpx.post(f"{url}{door}", content=endless(), timeout=30).status_code == 413
+    assert sent < 2 * serve.LARGEST_BODY
+    assert client.predict(**order())[3]
+
+
+def test_a_file_over_the_limit_is_refused(url: str) -> None:
+    files = {"files": ("large.png", io.BytesIO(bytes(serve.LARGEST_FILE + 1)), "image/png")}
+    assert httpx.post(f"{url}gradio_api/upload", files=files, timeout=30).status_code == 413
+
+
+def test_the_health_of_the_server_can_be_asked(url: str) -> None:
+    answer = httpx.get(f"{url}health")
+    assert answer.status_code == 200
+    assert answer.json() == {"status": "ok", "painting": False}
+
+
+def test_a_job_is_one_line_in_the_log_with_nothing_of_the_visitor_in_it(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, logger="page"):
+        client.predict(**order(iterations=3))
+    lines = [record.getMessage() for record in caplog.records if record.name.startswith("page")]
+    assert len(lines) == 1
+    assert re.fullmatch(r"job size=64 preset=balanced seconds=\d+\.\d evaluations=3 outcome=finished", lines[0])
+
+
+# The process
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of Unix")
+def test_sigterm_during_a_run_ends_the_process_within_five_seconds(tmp_path: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "STYLETRANSFER_VGG19": ""}
+    command = [sys.executable, "-u", "app.py"]
+    server = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        found = (re.findall(r"http://\S+", line) for line in server.stdout or ())
+        client = Client(next(match[0] for match in found if match), verbose=False)
+        job = client.submit(**order(size=512, iterations=2000))
+        next(iter(job))
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(5) == 128 + signal.SIGTERM
+        with pytest.raises(ProcessLookupError):
+            os.killpg(server.pid, 0)
+    finally:
+        server.kill()
+
+
+def test_thirty_visits_in_a_row_leave_the_memory_flat() -> None:
+    counts, states = soak.soak(30)
+    assert not [what for what in counts if what.startswith("failed")], counts
+    assert min(counts["painted"], counts["left"], counts["refused"]) >= 3
+    assert states[-1].memory - states[0].memory < soak.MOST_GROWTH
+    assert states[-1].open_files <= states[0].open_files + 10
+
+
+def test_pressing_paint_many_times_at_once_makes_one_picture_after_the_other(evaluated: Counter[str]) -> None:
+    def painted(_: int) -> Any:
+        return list(
+            watch.stylize(watch.Job(), str(PHOTO), str(PAINTING), "quick", 64, 3, 7.3, 1, 0, "painting", 1, 0.5)
+        )
+
+    with ThreadPoolExecutor(6) as threads:
+        done = list(threads.map(painted, range(6)))
+    assert evaluated["most"] == 1
+    assert all(isinstance(run[-1][0], Image.Image) for run in done)
+
+
+def test_a_refused_order_raises_what_the_page_shows() -> None:
+    with pytest.raises(gr.Error, match="Choose a photo first"):
+        next(watch.stylize(watch.Job(), None, str(PAINTING), "quick", 64, 3, 7.3, 1, 0, "painting", 1, 0.5))
