@@ -65,6 +65,7 @@ def build(download: backbones.Vgg19Download | None = None, preset: str = turn.DE
                 with gr.Accordion("Change it, even while it is being painted", open=False):
                     live = [turn.turner(name, PRESETS[preset]) for name in turn.LIVE]
                     preview = gr.Image(
+                        alt_text="The picture in about these colours",
                         label="About these colours",
                         format="jpeg",
                         interactive=False,

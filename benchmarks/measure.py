@@ -28,7 +28,8 @@ from .quality import Judge, Quality
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 WEIGHTS_SEED = 0
-SWEPT = (0.5, 2.0, 4.0, 8.0, 16.0, 32.0)  # α, for the trade-off between content and style
+# α, for the trade-off between content and style; a large one needs the longer run
+SWEPT = (("balanced", 0.5), ("balanced", 2.0), ("balanced", 4.0), ("balanced", 8.0), ("best", 8.0))
 CHECKPOINTS = (10, 20, 40, 80, 150, 300)
 
 
@@ -159,7 +160,7 @@ class PairResult:
     plain: Run
     checkpoints: list[Checkpoint]
     ours: list[Run]
-    swept: list[tuple[float, Run]]  # the default preset at other α
+    swept: list[Run]  # at other α
     peer: Run | None
 
     @property
@@ -188,10 +189,11 @@ def measure_pair(pair: Pair, size: int, evaluations: int, most: float) -> PairRe
         settings = replace(preset, size=size, backbone="vgg16")
         ours.append(run_ours(_label(name, preset), stylize(photo, painting, settings), judge, slow, fast))
     swept = []
-    for other in SWEPT if most == math.inf else ():
-        say(f"{pair.name}: α = {other:g}")
-        settings = replace(usual, size=size, backbone="vgg16", content_weight=other)
-        swept.append((other, run_ours(f"α {other:g}", stylize(photo, painting, settings), judge, slow, fast)))
+    for preset, other in SWEPT if most == math.inf else ():
+        name = f"{preset}, α = {other:g}"
+        say(f"{pair.name}: {name}")
+        settings = replace(PRESETS[preset], size=size, backbone="vgg16", content_weight=other)
+        swept.append(run_ours(name, stylize(photo, painting, settings), judge, slow, fast))
     return PairResult(pair, own, painting, slow, checkpoints, ours, swept, fast)
 
 

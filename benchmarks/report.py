@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
@@ -89,25 +88,16 @@ def pair_section(result: PairResult, size: int, of: int) -> str:
 
 
 def tradeoff(result: PairResult) -> str:
-    """The default preset at several α beside the plain loop at α = 1."""
-    usual = Settings()
-    default = next(run for run in result.ours if run.name == _default())
-    curve = sorted([(usual.content_weight, default), *result.swept])
-    points = sorted((run.quality.style, run.quality.kept) for _, run in curve)
-    plain = result.plain.quality
-    if points[0][0] <= plain.style <= points[-1][0]:
-        kept = np.interp(plain.style, *zip(*points, strict=True))
-        said = (
-            f"At the plain loop's style distance ours keeps {kept:.3f} (interpolated), the plain loop {plain.kept:.3f}."
-        )
-    else:
-        said = "The plain loop's style distance is out of the range of these α."
-    rows = [(f"{default.name}, α = {α:g}", f"{run.quality.style:.3f}", f"{run.quality.kept:.3f}") for α, run in curve]
-    rows.append((f"plain, α = {usual.content_weight:g}", f"{plain.style:.3f}", f"{plain.kept:.3f}"))
+    """Ours at several α beside the plain loop at the usual one."""
+    plain, usual = result.plain.quality, f"α = {Settings().content_weight:g}"
+    ours = [(f"{run.name}, {usual}", run.quality) for run in result.ours]
+    ours = sorted([*ours, *((run.name, run.quality) for run in result.swept)], key=lambda named: named[1].style)
+    rows = [(name, f"{q.style:.3f}", f"{q.kept:.3f}") for name, q in [*ours, (f"plain, {usual}", plain)]]
+    better = [name for name, q in ours if q.style <= plain.style and q.kept >= plain.kept]
     return "\n\n".join([
-        "The trade-off between the two, by the weight α of the content:",
+        "The trade-off between the two, by preset and by the weight α of the content:",
         table(("way", "style distance", "kept"), rows),
-        said,
+        f"Nearer the painting than the plain loop, and with more of the photo kept: {'; '.join(better) or 'none'}.",
     ])  # fmt: skip
 
 

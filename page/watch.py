@@ -150,7 +150,8 @@ def _painted(
             left = f"about {view.remaining:.0f} s left"
             yield view.picture, status(view, "Painting", left), plot, gr.skip()
             if job.paused.is_set():
-                yield view.picture, status(view, "Paused"), figure(curves, marks, view), gr.skip()
+                # Not the picture again: Gradio would write its file anew while a browser reads it.
+                yield gr.skip(), status(view, "Paused"), figure(curves, marks, view), gr.skip()
                 yield from _pause(job)
     except StyleTransferError as error:
         raise gr.Error(str(error), title="That does not work", print_exception=False) from error

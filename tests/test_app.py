@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import base64
 import gc
 import os
 import re
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
+import anyio
 import gradio as gr
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
+from mcp import ClientSession
+from mcp.client.streamable_http import streamable_http_client
 from PIL import Image, ImageSequence
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
@@ -466,6 +471,97 @@ def test_a_slider_moved_during_a_run_changes_it_and_pause_and_more_work(page: Pa
     expect(page.get_by_role("button", name="More")).to_be_enabled()
     page.get_by_role("button", name="More").click()
     expect(page.locator("#status")).to_contain_text(f"{watch.MORE} of {watch.MORE}")
+
+
+def test_two_visitors_at_once_wait_in_order_and_turn_only_their_own_run(page: Page, url: str) -> None:
+    other = page.context.browser.new_context(viewport=page.viewport_size).new_page()
+    other.set_default_timeout(MINUTE)
+    other.goto(url)
+    paint_small(page, 2000)
+    expect(page.locator("#status")).to_contain_text("Painting:")
+    paint_small(other, 2000)
+    expect(other.locator("#status")).to_contain_text("Waiting for a free place")
+    expect(other.locator("#status")).to_contain_text(re.compile(r"queue: 1/1"))
+    open_section(other, "Change it")
+    slider(other, "style_weight").fill("8.5")
+    slider(other, "style_weight").press("Tab")
+    page.wait_for_timeout(2000)
+    assert "turned" not in annotations(page)
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#status")).to_contain_text("Stopped:")
+    expect(other.locator("#status")).to_contain_text("Painting:")
+    other.get_by_role("button", name="Stop").click()
+    expect(other.locator("#status")).to_contain_text("Stopped:")
+    assert shown(page) != shown(other)
+    other.context.close()
+
+
+def test_before_the_first_picture_nothing_but_the_first_step_is_above_the_fold(page: Page) -> None:
+    page.wait_for_selector("#examples img")
+    height = page.viewport_size["height"]
+    for name in ("title", "examples", "photo", "painting", "paint"):
+        box = page.locator(f"#{name}").bounding_box()
+        assert box["y"] >= 0, name
+        assert box["y"] + box["height"] <= height, name
+    for title in ("Styles", "Change it", "Before you start"):
+        assert page.get_by_role("button", name=title).bounding_box()["y"] >= height - 5
+    expect(page.locator("#outcome")).to_have_count(0)
+    expect(page.get_by_role("button", name="Stop")).to_have_count(0)
+
+
+def test_the_photos_own_colours_are_previewed_at_once(page: Page) -> None:
+    page.locator("#examples .thumbnail-item").first.click()
+    open_section(page, "Change it")
+    expect(page.locator("#preview img")).to_be_visible()
+    before = page.locator("#preview img").get_attribute("src")
+    page.get_by_label("luminance", exact=True).click()
+    page.wait_for_function(f"document.querySelector('#preview img').src != '{before}'")
+
+
+def test_the_preview_has_the_colours_that_were_chosen() -> None:
+    def mean(image: Image.Image) -> np.ndarray:
+        return np.asarray(image.convert("RGB"), float).mean((0, 1))
+
+    job, photo, painting = watch.Job(), Image.open(PHOTO), Image.open(PAINTING)
+    for colours, like in (("painting", painting), ("matched", photo), ("luminance", photo)):
+        preview = watch.preview(job, str(PHOTO), str(PAINTING), colours)
+        assert preview is not None
+        assert max(preview.size) == watch.PREVIEW_SIZE
+        assert np.abs(mean(preview) - mean(like)).max() < 12, colours
+    assert watch.preview(job, str(PHOTO), None, "painting") is None
+    assert watch.preview(job, str(PHOTO), str(choose.EXAMPLES / "styles.csv"), "painting") is None
+
+
+def test_a_language_model_has_the_finished_picture_as_a_tool(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {name: replace(settings, size=96, iterations=4) for name, settings in PRESETS.items()}
+    monkeypatch.setattr(watch, "PRESETS", small)
+    monkeypatch.setattr(weights, "cached_vgg19", lambda: None)
+    page = app.build()
+    url = serve.launch(page, mcp_server=True, prevent_thread_lock=True, quiet=True)[1]
+
+    def sent(file: Path) -> str:
+        return "data:image/webp;base64," + base64.b64encode(file.read_bytes()).decode()
+
+    async def call() -> Any:
+        async with (
+            streamable_http_client(f"{url}gradio_api/mcp/") as (read, write, _),
+            ClientSession(read, write) as session,
+        ):
+            await session.initialize()
+            tools = {tool.name: tool.description for tool in (await session.list_tools()).tools}
+            assert set(tools) == {"paint", "stylize"}
+            assert "finished picture" in tools["paint"]
+            given = {"photo": sent(PHOTO), "painting": sent(PAINTING), "preset": "quick"}
+            return await session.call_tool("paint", given)
+
+    try:
+        with ThreadPoolExecutor(1) as thread:  # this one belongs to the browser
+            answer = thread.submit(anyio.run, call).result()
+    finally:
+        page.close()
+    assert not answer.isError
+    with Image.open(BytesIO(base64.b64decode(answer.content[0].data))) as painted:
+        assert (painted.format, max(painted.size)) == ("PNG", 96)
 
 
 def test_a_person_takes_the_picture_along(url: str, page: Page, tmp_path: Path) -> None:
