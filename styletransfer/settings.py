@@ -50,12 +50,25 @@ class Settings:
 
     size: int = _knob(512, "Long side of the painting, in pixels.", low=64, high=2048, step=16)
     iterations: int = _knob(75, "Evaluations of the loss in all, over every stage, at most.", low=1, high=2000, step=1)
-    content_weight: float = _knob(1.0, "How much of the photo is kept: the weight α of its content.", low=0.0, high=100.0, step=0.1, symbol="α")
+    content_weight: float = _knob(
+        1.0, "How much of the photo is kept: the weight α of its content.", low=0.0, high=100.0, step=0.1, symbol="α"
+    )
     style_weight: float = _knob(
-        2e7, "How strongly it is painted: the weight β of the painting's style.", low=1.0, high=1e10, step=0.1, log=True, symbol="β"
+        2e7,
+        "How strongly it is painted: the weight β of the painting's style.",
+        low=1.0,
+        high=1e10,
+        step=0.1,
+        log=True,
+        symbol="β",
     )
     tv_weight: float = _knob(
-        0.0, "How much grain is smoothed away: the weight γ of total variation.", low=0.0, high=100.0, step=0.1, symbol="γ"
+        0.0,
+        "How much grain is smoothed away: the weight γ of total variation.",
+        low=0.0,
+        high=100.0,
+        step=0.1,
+        symbol="γ",
     )
     colours: str = _knob(
         "painting",
