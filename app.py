@@ -89,12 +89,14 @@ def build(download: backbones.Vgg19Download | None = None, preset: str = turn.DE
                 )
                 told = gr.HTML(watch.told("Nothing painted yet."), elem_id="status")
                 with gr.Row():
-                    pause = gr.Button("Pause", interactive=False, elem_id="pause", visible=not run.ZERO_GPU)
-                    stop = gr.Button("Stop", variant="stop", interactive=False, elem_id="stop")
-                    more = gr.Button("More", interactive=False, elem_id="more")
+                    pause = gr.Button(
+                        "Pause", min_width=80, interactive=False, elem_id="pause", visible=not run.ZERO_GPU
+                    )
+                    stop = gr.Button("Stop", min_width=80, variant="stop", interactive=False, elem_id="stop")
+                    more = gr.Button("More", min_width=80, interactive=False, elem_id="more")
                 with gr.Row():
-                    file = gr.DownloadButton("Download PNG", elem_id="download")
-                    lapse = gr.DownloadButton("Time-lapse", interactive=False, elem_id="lapse")
+                    file = gr.DownloadButton("Save PNG", min_width=80, interactive=False, elem_id="download")
+                    lapse = gr.DownloadButton("Time-lapse", min_width=80, interactive=False, elem_id="lapse")
                 plot = gr.Plot(label="Loss by step", show_label=False, elem_id="curves")
                 with gr.Accordion("Before and after", open=False):
                     compare = gr.ImageSlider(
@@ -121,7 +123,7 @@ def build(download: backbones.Vgg19Download | None = None, preset: str = turn.DE
         buttons = [start, lucky, more, pause, stop]
         painted = [view, told, plot, file]
         place: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "paint"}
-        kept = [lapse, compare, history]
+        kept = [file, lapse, compare, history]
 
         def on(click: Any, run: Any, **options: Any) -> None:
             began = click(watch.begin, job, [*buttons, told, outcome], **private)
@@ -129,7 +131,7 @@ def build(download: backbones.Vgg19Download | None = None, preset: str = turn.DE
             # On the status line Gradio says the place in the queue and the seconds.
             done = began.then(run, inputs, painted, show_progress="minimal", show_progress_on=told, **place, **options)
             done.success(watch.end, job, buttons, **private).then(show, job, kept, **private)
-            done.failure(watch.fail, job, [*buttons, told], **private)
+            done.failure(watch.fail, job, [*buttons, told, outcome], **private)
 
         on(start.click, watch.stylize, api_name="stylize")
         on(more.click, watch.paint_more, api_visibility="private")
@@ -167,6 +169,7 @@ def fill(job: Job, event: gr.SelectData) -> tuple[Any, ...]:
     example = choose.examples()[event.index]
     if job.running:
         return example.photo, example.painting, *([gr.skip()] * (6 + len(turn.TURNED)))
+    job.seen = True
     said = watch.told("This is what the pair gives. Press Paint to see it form.")
     shown = example.result, said, None, None, gr.update(visible=True)
     return example.photo, example.painting, turn.DEFAULT, *turn.turn_to(PRESETS[turn.DEFAULT]), *shown
@@ -181,7 +184,8 @@ def show(job: Job) -> tuple[Any, ...]:
     """What a finished run leaves: its time-lapse, before and after, and all pictures so far."""
     last = job.kept[-1]
     pictures = [(kept.file, kept.caption) for kept in job.kept]
-    return gr.update(value=last.lapse, interactive=True), (last.before, last.file), pictures
+    on = gr.update(interactive=True)
+    return on, gr.update(value=last.lapse, interactive=True), (last.before, last.file), pictures
 
 
 def reopen(job: Job, event: gr.SelectData) -> tuple[Any, ...]:

@@ -69,7 +69,7 @@ def strip() -> gr.Gallery:
 
 def gallery() -> gr.Gallery:
     """The styles, to be clicked."""
-    return _gallery(styles(), label="Styles: press one", elem_id="styles", columns=4)
+    return _gallery(styles(), label="Styles: press one", show_label=False, elem_id="styles", columns=3)
 
 
 def _gallery(pictures: list[tuple[str, str]], **look: Any) -> gr.Gallery:

@@ -41,6 +41,7 @@ class Job:
         self.wishes = Wishes(self.folder.name)
         self.paused = threading.Event()
         self.running = False
+        self.seen = False  # whether there is anything where the result belongs
         self.kept: list[Kept] = []
         self.made = 0  # pictures in all
         self.current: Kept | None = None  # the one that More goes on from
@@ -131,6 +132,7 @@ def _painted(
             if isinstance(view, Refused):
                 outcome = "refused" if view.foreseen else "failed"
                 raise gr.Error(view.sentence, title="That does not work", print_exception=False)
+            job.seen = True
             curves += view.losses
             marks |= view.marks
             done = view.iteration
@@ -216,11 +218,11 @@ def status(view: View, what: str, *more: str, sentence: str = "") -> str:
         view.backbone.upper().replace("VGG", "VGG-"),
     ]
     notes = (sentence, *view.notes) if sentence else view.notes
-    return told(f"{what}: {' · '.join(now)}", *notes, share=view.iteration / view.iterations)
+    return told(f"{what}: {' · '.join(now)}", *notes, share=view.seconds / (view.seconds + view.remaining))
 
 
 def told(*sentences: str, share: float | None = None) -> str:
-    """Sentences, a paragraph each, below a bar of what is done."""
+    """Sentences, a paragraph each, below a bar of the share of the time that has passed."""
     bar = "" if share is None else f'<progress value="{share:.3f}" max="1" aria-label="Painted so far"></progress>'
     return bar + "".join(f"<p>{html.escape(sentence)}</p>" for sentence in sentences)
 
@@ -285,7 +287,7 @@ def end(job: Job) -> tuple[Any, ...]:
 
 def fail(job: Job) -> tuple[Any, ...]:
     """The run could not begin, and a message on the page has said why."""
-    return *end(job), told("Nothing was painted this time.")
+    return *end(job), told("Nothing was painted this time."), gr.update(visible=job.seen)
 
 
 def _while(running: bool) -> tuple[Any, Any]:
