@@ -244,6 +244,8 @@ def main() -> None:
     if weights.cached_vgg19() is None:
         download = backbones.Vgg19Download()
         download.start()
+    if run.ZERO_GPU:
+        backbones.choose()  # placed before launch, which is when ZeroGPU takes what its workers get
     serve.log_to_stderr()
     page = build(download, options.preset)
     serve.end_on_sigterm()

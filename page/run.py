@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import gradio as gr
 from PIL import Image
 
 from styletransfer import Frame, Losses, Settings, StyleTransferError, record, stylize
@@ -153,7 +154,25 @@ def on_gpu(task: Callable[[Order], Iterator[Any]]) -> Callable[[Order], Iterator
         import spaces
     except ImportError:  # a Space with a processor or a GPU of its own
         return task
-    return spaces.GPU(duration=seconds_on_gpu)(task)
+    there = spaces.GPU(duration=seconds_on_gpu)(task)
+    return there if there is task else lambda order: until_lost(there(order))
+
+
+def until_lost(there: Iterator[View | Refused]) -> Iterator[View | Refused]:
+    """The views from a GPU; where it is taken away in the middle of a run, the last of them ends it."""
+    last: View | Refused | None = None
+    try:
+        for last in there:
+            yield last
+    except Exception as error:
+        if isinstance(last, View):
+            notes = f"The GPU was taken away before the end ({error}).", *last.notes
+            yield last._replace(losses=[], marks={}, notes=notes, ended="Stopped")
+        elif isinstance(error, gr.Error):  # the visitor's quota, with a link to more
+            raise
+        else:
+            logging.getLogger(__name__).exception("no GPU")
+            yield Refused("No GPU could be had just now: try again in a minute.", foreseen=False)
 
 
 paint = on_gpu(views)
