@@ -497,6 +497,27 @@ def test_two_visitors_at_once_wait_in_order_and_turn_only_their_own_run(page: Pa
     other.context.close()
 
 
+def test_closed_tabs_give_their_places_to_the_next_visitor(
+    page: Page, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    tabs = [page.context.browser.new_context(viewport=page.viewport_size).new_page() for _ in range(2)]
+    with caplog.at_level("INFO", logger="page"):
+        for tab in tabs:
+            tab.set_default_timeout(MINUTE)
+            tab.goto(url)
+            paint_small(tab, 2000)
+            expect(tab.locator("#status")).to_contain_text(
+                "Painting:" if tab is tabs[0] else "Waiting for a free place"
+            )
+        expect(tabs[1].locator("#status")).to_contain_text(re.compile(r"queue: 1/1"))
+        for tab in reversed(tabs):
+            tab.context.close()
+        paint_small(page, 4)
+        expect(page.locator("#status")).to_contain_text("Finished: 4 of 4")
+    outcomes = [record.getMessage().split("outcome=")[1] for record in caplog.records if "outcome=" in record.message]
+    assert outcomes == ["left", "finished"], "the one who closed the tab while waiting never began"
+
+
 def test_before_the_first_picture_nothing_but_the_first_step_is_above_the_fold(page: Page) -> None:
     page.wait_for_selector("#examples img")
     height = page.viewport_size["height"]
