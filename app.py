@@ -247,18 +247,17 @@ def main() -> None:
     if run.ZERO_GPU:
         backbones.choose()  # placed before launch, which is when ZeroGPU takes what its workers get
     serve.log_to_stderr()
-    page = build(download, options.preset)
-    serve.end_on_sigterm()
-    serve.launch(
-        page,
-        theme=THEME,
-        css_paths=[CSS],
-        mcp_server=options.mcp,
-        server_name=options.host,
-        server_port=options.port,
-        share=options.share,
-        auth=tuple(options.auth.split(":", 1)) if options.auth else None,
-    )
+    with serve.own_folder():
+        serve.launch(
+            build(download, options.preset),
+            theme=THEME,
+            css_paths=[CSS],
+            mcp_server=options.mcp,
+            server_name=options.host,
+            server_port=options.port,
+            share=options.share,
+            auth=tuple(options.auth.split(":", 1)) if options.auth else None,
+        )
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def soak(jobs: int) -> tuple[Counter[str], list[State]]:
         bad.write_bytes(PHOTO.read_bytes()[:3000])
         temporary = Path(folder) / "temporary"
         temporary.mkdir()
-        environment = {**os.environ, "TMPDIR": str(temporary), "GRADIO_TEMP_DIR": str(temporary / "gradio")}
+        environment = {**os.environ, "TMPDIR": str(temporary)}
         command = [sys.executable, "-u", "app.py"]
         server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
         try:

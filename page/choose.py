@@ -52,7 +52,7 @@ def style_file(name: str) -> str:
 
 def name_of(path: str | None, folder: str) -> str | None:
     """What one of our own pictures is called, for a link; None for a visitor's, whatever its file is called."""
-    if not path:
+    if not path or not Path(path).is_file():
         return None
     ours = EXAMPLES / folder / Path(path).name
     return ours.stem if ours.is_file() and filecmp.cmp(path, ours, shallow=False) else None

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
+import shutil
 import signal
 import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -20,6 +28,8 @@ from . import choose, run
 MOST_WAITING = 8
 LARGEST_FILE = 20 << 20  # bytes
 LARGEST_BODY = LARGEST_FILE + (1 << 20)  # a file and what surrounds it
+MOST_STORED = 4 << 30  # bytes
+SECONDS_PER_TIDYING = 10.0
 
 
 class BodyLimit:
@@ -83,10 +93,42 @@ def log_to_stderr() -> None:
     logging.getLogger(__package__).setLevel(logging.INFO)
 
 
-def end_on_sigterm() -> None:
-    """A container is told to stop by SIGTERM: end at once, in the middle of a step if there is one."""
+@contextmanager
+def own_folder() -> Iterator[Path]:
+    """One folder for all that visitors bring and take, which never holds more than MOST_STORED and ends with the page.
 
-    def end(number: int, _: object) -> None:
-        os._exit(128 + number)
+    It ends on SIGTERM, by which a container is told to stop, too: at once, in the middle of a step if there is one.
+    """
+    with tempfile.TemporaryDirectory(prefix="photo-to-painting-") as name:
+        tempfile.tempdir = name
 
-    signal.signal(signal.SIGTERM, end)
+        def end(number: int, _: object) -> None:
+            for worker in multiprocessing.active_children():
+                worker.kill()
+            shutil.rmtree(name, ignore_errors=True)
+            os._exit(128 + number)
+
+        def tidy() -> None:
+            while True:
+                time.sleep(SECONDS_PER_TIDYING)
+                make_room(Path(name), MOST_STORED)
+
+        signal.signal(signal.SIGTERM, end)
+        threading.Thread(target=tidy, daemon=True).start()
+        yield Path(name)
+
+
+def make_room(folder: Path, most: int) -> None:
+    """Remove the oldest files below `folder` until the others have at most `most` bytes."""
+    files = list[tuple[float, int, Path]]()
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # its visitor has just left
+            status = path.stat()
+            if path.is_file():
+                files.append((status.st_mtime, status.st_size, path))
+    stored = sum(size for _, size, _ in files)
+    for _, size, path in sorted(files):
+        if stored <= most:
+            break
+        path.unlink(missing_ok=True)
+        stored -= size

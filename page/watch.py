@@ -175,6 +175,9 @@ def _order(
     settings = turn.chosen(preset, positions)
     if not photo or not painting:
         raise StyleTransferError(f"Choose a {'painting' if photo else 'photo'} first.")
+    for what, path in (("photo", photo), ("painting", painting), ("second painting", second_painting)):
+        if path and not Path(path).is_file():  # of yesterday, say
+            raise StyleTransferError(f"The {what} is no longer on the server: choose it again.")
     paintings = (painting, second_painting) if second_painting else (painting,)
     if not more:
         return Order(photo, paintings, settings, None, job.folder.name)

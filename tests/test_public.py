@@ -331,6 +331,28 @@ def test_a_full_disk_costs_the_file_and_not_the_picture(client: Client, monkeypa
     assert not png
 
 
+def test_the_files_of_many_visits_stay_within_a_limit_and_the_newest_stay(tmp_path: Path) -> None:
+    for number in range(10):
+        file = tmp_path / f"visit-{number}" / "photo.png"
+        file.parent.mkdir()
+        file.write_bytes(bytes(1000))
+        os.utime(file, (number, number))
+    serve.make_room(tmp_path, 3500)
+    assert sorted(path.parent.name for path in tmp_path.rglob("*.png")) == ["visit-7", "visit-8", "visit-9"]
+
+
+def test_a_photo_that_has_been_tidied_away_is_asked_for_again(url: str) -> None:
+    def bring(path: Path) -> str:
+        return httpx.post(f"{url}gradio_api/upload", files={"files": path.open("rb")}).json()[0]
+
+    brought = [bring(PHOTO), bring(PAINTING)]
+    Path(brought[0]).unlink()
+    data = [*({"path": path, "meta": {"_type": "gradio.FileData"}} for path in brought), "quick"]
+    started = httpx.post(f"{url}gradio_api/call/paint", json={"data": data}).json()
+    said = httpx.get(f"{url}gradio_api/call/paint/{started['event_id']}", timeout=60).text
+    assert "choose it again" in said, said
+
+
 # What is nobody's business
 
 
@@ -430,6 +452,7 @@ def test_sigterm_during_a_run_ends_the_process_within_five_seconds(tmp_path: Pat
         assert server.wait(5) == 128 + signal.SIGTERM
         with pytest.raises(ProcessLookupError):
             os.killpg(server.pid, 0)
+        assert not list(tmp_path.glob("photo-to-painting-*")), "what visitors brought goes too"
     finally:
         server.kill()
 

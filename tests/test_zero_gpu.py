@@ -338,6 +338,21 @@ def test_a_worker_that_is_killed_in_the_middle_costs_no_picture(space: Space) ->
 
 
 @linux
+def test_a_space_that_is_told_to_end_leaves_no_worker(space: Space) -> None:
+    job = space.submit(2000)
+    next(iter(job))
+    next(iter(job))
+    (worker,) = space.workers()
+    space.page.send_signal(signal.SIGTERM)
+    assert space.page.wait(5) == 128 + signal.SIGTERM
+    for _ in range(50):
+        if not Path(f"/proc/{worker}").exists():
+            return
+        time.sleep(0.1)
+    pytest.fail("an orphan")
+
+
+@linux
 def test_the_backbone_is_handed_to_the_package_before_the_page_opens(tmp_path: Path) -> None:
     space = Space(tmp_path)
     done = subprocess.run(
