@@ -6,6 +6,7 @@ import argparse
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
@@ -42,12 +43,16 @@ THEME = gr.themes.Soft(
 SHOW_OUTCOME = """() => setTimeout(() => document.getElementById("outcome")?.scrollIntoView({
     behavior: "smooth", block: window.innerWidth < 640 ? "start" : "nearest"}), 100)"""
 
+NAMES = "|".join(("photo", "painting", "preset", *turn.TURNED))
+ASKED = f"() => /[?&]({NAMES})=/.test(location.search) ? location.search.slice(1) : ''"  # a host adds its own
+
 
 def build(download: backbones.Vgg19Download | None = None, preset: str = turn.DEFAULT) -> gr.Blocks:
     """The page; `download` is the one whose state it shows, and `preset` the one it opens with."""
     with gr.Blocks(title="Photo to painting", delete_cache=(3600, 86400)) as page:
         private: dict[str, Any] = {"queue": False, "api_visibility": "private"}
-        job, asked = gr.State(Job()), gr.State(None)  # asked: by the link
+        job = gr.State(Job())
+        asked = gr.Textbox(visible="hidden", label="What the link asks for", container=False)
         gr.Markdown(
             "# Photo to painting\nPress an example, or choose a photo and a painting; then press **Paint** and watch.",
             elem_id="title",
@@ -58,6 +63,7 @@ def build(download: backbones.Vgg19Download | None = None, preset: str = turn.DE
                 with gr.Column(elem_id="choose"):
                     with gr.Row():
                         photo, painting = choose.picture("Photo", webcam=True), choose.picture("Painting")
+                    notice = gr.Markdown(visible=False, elem_id="notice")
                     start = gr.Button("Paint", variant="primary", size="lg", elem_id="paint")
                 with gr.Accordion("Styles", open=False):
                     gallery = choose.gallery()
@@ -147,9 +153,8 @@ def build(download: backbones.Vgg19Download | None = None, preset: str = turn.DE
         gallery.select(pick, None, painting, **private)
         turned = presets.input(lambda name: turn.turn_to(PRESETS[name]), presets, sliders, **private)
         turned.then(watch.steer, [job, presets, *sliders], **private)
-        queued: dict[str, Any] = {"api_visibility": "private", "concurrency_limit": None, "show_progress": "hidden"}
-        for drop in (photo, painting):  # in the queue, without which Gradio has nowhere to send a message
-            restored = drop.upload(restore, drop, [presets, *sliders], **queued)
+        for drop in (photo, painting):
+            restored = drop.upload(restore, drop, [presets, *sliders, notice], **private)
             restored.then(watch.steer, [job, presets, *sliders], **private)
         colours = live[list(turn.LIVE).index("colours")]
         for change in (colours.change, photo.change, painting.change):
@@ -158,9 +163,9 @@ def build(download: backbones.Vgg19Download | None = None, preset: str = turn.DE
         share.click(turn.query, [photo, painting, presets, *sliders], link, **private).then(
             None, link, link, js="query => location.origin + location.pathname + '?' + query"
         )
-        page.load(open_link, None, asked, **queued)
-        linked = [photo, painting, presets, *sliders]  # touched by a link only: a late gr.skip resets what was typed
-        asked.change(lambda said: said, asked, linked, **private)
+        page.load(None, None, asked, js=ASKED, **private)
+        # What a link touches is touched by a link only: a late gr.skip resets what was typed.
+        asked.change(follow, asked, [photo, painting, presets, *sliders, notice], **private)
     return page
 
 
@@ -201,23 +206,25 @@ def restore(path: str | None) -> tuple[Any, ...]:
     """A picture was dropped: if it is one of ours, its settings come back."""
     settings = record.read(path) if path else None
     if not settings:
-        return (gr.skip(),) * (1 + len(turn.TURNED))
-    gr.Info("The settings inside this picture are set again.")
-    return _set_again(settings)
+        return *(gr.skip(),) * (1 + len(turn.TURNED)), _noted("")
+    said = "The settings inside this picture are set again."
+    if not turn.preset_of(settings):
+        said += " Those that are not on this page are left out: the command line has them all."
+    return *_set_again(settings), _noted(said)
 
 
 def _set_again(settings: Settings) -> tuple[Any, ...]:
-    preset = turn.preset_of(settings)
-    if not preset:
-        gr.Warning("Some of its settings are not on this page, and are left out: the command line has them all.")
-    return preset or gr.skip(), *turn.turn_to(settings)
+    return turn.preset_of(settings) or gr.skip(), *turn.turn_to(settings)
 
 
-def open_link(request: gr.Request) -> Any:
-    """What the page's link asks for, if anything."""
-    said = dict(request.query_params) if request else {}
-    known = {"photo", "painting", "preset", *turn.TURNED}
-    return turn.opened(said) if known & said.keys() else gr.skip()
+def follow(query: str) -> tuple[Any, ...]:
+    """The page as the link has it."""
+    found, sentence = turn.opened(dict(parse_qsl(query)))
+    return *found, _noted(sentence)
+
+
+def _noted(sentence: str) -> Any:
+    return gr.update(value=sentence, visible=bool(sentence))
 
 
 def main() -> None:

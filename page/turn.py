@@ -76,10 +76,19 @@ def query(photo: str | None, painting: str | None, preset: str, *positions: Any)
     return urlencode({name: value for name, value in said.items() if value != usual.get(name)})
 
 
-def opened(said: Mapping[str, str]) -> tuple[Any, ...]:
-    """Photo, painting, preset and positions for the query of a link; what makes no sense there is left out."""
+def opened(said: Mapping[str, str]) -> tuple[tuple[Any, ...], str]:
+    """Photo, painting, preset and positions for the query of a link; and a sentence if some of it made no sense."""
+    ours = {
+        "photo": {choose.name_of(example.photo, "content"): example.photo for example in choose.examples()},
+        "painting": {choose.name_of(path, "style"): path for path, _ in choose.styles()},
+    }
+    pictures = [known.get(said.get(what)) for what, known in ours.items()]
+    left_out = [what for what, found in zip(ours, pictures, strict=True) if what in said and not found]
     preset = said.get("preset", DEFAULT)
-    settings = PRESETS.get(preset, PRESETS[DEFAULT])
+    if preset not in PRESETS:
+        left_out.append("preset")
+        preset = DEFAULT
+    settings = PRESETS[preset]
     for name in TURNED:
         if name in said:
             try:
@@ -87,10 +96,6 @@ def opened(said: Mapping[str, str]) -> tuple[Any, ...]:
                 value: Any = said[name] if knob.choices else knob.value(float(said[name]))
                 settings = replace(settings, **{name: value})
             except (ValueError, OverflowError, StyleTransferError):
-                gr.Warning(f"The link's value for {name} makes no sense and was left out.")
-    ours = (
-        (choose.photo_file(said.get("photo", "")), {example.photo for example in choose.examples()}),
-        (choose.style_file(said.get("painting", "")), {path for path, _ in choose.styles()}),
-    )
-    pictures = [path if path in known else None for path, known in ours]
-    return *pictures, preset if preset in PRESETS else DEFAULT, *turn_to(settings)
+                left_out.append(name)
+    sentence = f"Left out of the link, since it makes no sense here: {', '.join(left_out)}." if left_out else ""
+    return (*pictures, preset, *turn_to(settings)), sentence

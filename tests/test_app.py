@@ -7,6 +7,7 @@ import gc
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -401,7 +402,7 @@ def test_the_time_lapse_is_an_animation_that_ends_on_the_picture(every_frame: No
 def test_a_link_opens_the_page_as_it_was() -> None:
     turned = positions(style_weight=3e8, colours="matched", stroke=1.5)
     query = turn.query(str(PHOTO), str(PAINTING), "quick", *turned)
-    assert turn.opened(dict(parse_qsl(query))) == (str(PHOTO), str(PAINTING), "quick", *turned)
+    assert turn.opened(dict(parse_qsl(query))) == ((str(PHOTO), str(PAINTING), "quick", *turned), "")
 
 
 def test_a_link_never_tells_of_a_visitors_own_picture(tmp_path: Path) -> None:
@@ -422,7 +423,9 @@ def test_a_link_never_tells_of_a_visitors_own_picture(tmp_path: Path) -> None:
     ],
 )
 def test_a_link_that_makes_no_sense_opens_the_page_as_usual(said: dict[str, str]) -> None:
-    assert turn.opened(said) == (None, None, turn.DEFAULT, *turn.turn_to(PRESETS[turn.DEFAULT]))
+    found, sentence = turn.opened(said)
+    assert found == (None, None, turn.DEFAULT, *turn.turn_to(PRESETS[turn.DEFAULT]))
+    assert sentence == f"Left out of the link, since it makes no sense here: {', '.join(said)}."
 
 
 def slider(page: Page, name: str) -> Locator:
@@ -516,6 +519,35 @@ def test_closed_tabs_give_their_places_to_the_next_visitor(
         expect(page.locator("#status")).to_contain_text("Finished: 4 of 4")
     outcomes = [record.getMessage().split("outcome=")[1] for record in caplog.records if "outcome=" in record.message]
     assert outcomes == ["left", "finished"], "the one who closed the tab while waiting never began"
+
+
+@pytest.fixture
+def full_queue(url: str) -> Iterator[None]:
+    clients = [Client(url, verbose=False) for _ in range(1 + serve.MOST_WAITING)]
+    jobs = [clients[0].submit(**arguments(iterations=2000, size=256))]
+    next(iter(jobs[0]))  # it has the place, and the others wait
+    jobs += [client.submit(**arguments()) for client in clients[1:]]
+    deadline = time.monotonic() + 30
+    while None in [job.status().rank for job in jobs[1:]] and time.monotonic() < deadline:
+        time.sleep(0.1)
+    yield
+    for job, client in zip(jobs, clients, strict=True):
+        job.cancel()
+        client.close()
+
+
+@pytest.mark.usefixtures("full_queue")
+def test_where_the_queue_is_full_only_who_presses_paint_is_told(url: str, browser: Browser) -> None:
+    page = browser.new_page()
+    page.goto(url)
+    page.set_input_files("#photo input[type=file]", PHOTO)
+    expect(page.locator("#photo img")).to_be_visible()
+    page.wait_for_timeout(1000)
+    assert page.locator(".toast-body").count() == 0
+    page.get_by_role("button", name="Paint", exact=True).click()
+    expect(page.locator(".toast-body")).to_contain_text("busy")
+    expect(page.get_by_role("button", name="Paint", exact=True)).to_be_enabled()
+    page.close()
 
 
 def test_before_the_first_picture_nothing_but_the_first_step_is_above_the_fold(page: Page) -> None:
@@ -614,8 +646,11 @@ def test_a_person_takes_the_picture_along(url: str, page: Page, tmp_path: Path) 
     expect(page.locator("#painting img")).to_be_visible()
     open_section(page, "Before you start")
     expect(slider(page, "size")).to_have_value("96")
+    page.goto(f"{url}?__theme=light&size=huge&photo=nobodys")
+    expect(page.locator("#notice")).to_contain_text("Left out of the link, since it makes no sense here: photo, size.")
     page.goto(url)
     page.set_input_files("#photo input[type=file]", mine)
+    expect(page.locator("#notice")).to_contain_text("settings inside this picture are set again")
     open_section(page, "Before you start")
     expect(slider(page, "size")).to_have_value("96")
     expect(slider(page, "iterations")).to_have_value("30")
