@@ -1,4 +1,4 @@
-"""Paint the pairs of pairs.csv with the default preset, into results/; and the picture that opens the README."""
+"""Paint the pairs of pairs.csv with the default preset, into results/; and the Space's thumbnail."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from styletransfer import stylize
 
 HERE = Path(__file__).parent
-OPENS_README = "flower--mosaic"
+THUMBNAIL = "flower--mosaic"
 
 
 def main(only: list[str]) -> None:
@@ -24,7 +24,7 @@ def main(only: list[str]) -> None:
             last = frame
         last.picture.save(HERE / "results" / f"{name}.jpg", quality=90)
         print(f"{name}: {last.seconds:.0f} s", flush=True)
-    beside(OPENS_README).save(HERE / "readme.jpg", quality=90)
+    beside(THUMBNAIL).save(HERE / "thumbnail.jpg", quality=90)
 
 
 def beside(name: str) -> Image.Image:

@@ -119,7 +119,7 @@ def test_the_dry_run_of_the_upload_lists_what_a_space_needs_and_nothing_else() -
 def test_the_uploaded_readme_has_a_thumbnail_with_an_address() -> None:
     text = upload_space.content("README.md", "anna/demo").decode()
     said = yaml.safe_load(text.split("---")[1])
-    assert said["thumbnail"] == "https://huggingface.co/spaces/anna/demo/resolve/main/examples/readme.jpg"
+    assert said["thumbnail"] == "https://huggingface.co/spaces/anna/demo/resolve/main/examples/thumbnail.jpg"
     assert upload_space.content("app.py", "anna/demo") == (ROOT / "app.py").read_bytes()
 
 

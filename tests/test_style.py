@@ -27,3 +27,12 @@ def test_no_file_is_too_large_for_a_space() -> None:
     tracked = [ROOT / name for name in listed.split("\0") if name]
     assert tracked
     assert [path for path in tracked if path.is_file() and path.stat().st_size > 10_000_000] == []
+
+
+def test_every_example_picture_has_its_source_and_rights() -> None:
+    examples = ROOT / "examples"
+    said = (examples / "SOURCES.md").read_text()
+    for path in examples.rglob("*"):
+        if path.suffix in (".jpg", ".webp") and path.parent.name != "results":
+            assert f"| `{path.relative_to(examples)}` |" in said, path.name
+    assert "| `results/PHOTO--PAINTING.jpg` |" in said
