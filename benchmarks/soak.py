@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
+from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 PHOTO, PAINTING = ROOT / "examples/content/chelsea.jpg", ROOT / "examples/style/woodcut.webp"
@@ -42,30 +43,31 @@ def state(jobs: int, process: int, folder: Path) -> State:
     return State(jobs, memory, len(os.listdir(f"/proc/{process}/fd")), len(files), size)
 
 
-def visit(url: str, number: int, bad: Path) -> str:
-    """One visitor: most paint, every fifth leaves in the middle, every seventh brings a broken file."""
+def visit(url: str, number: int, folder: Path) -> str:
+    """One visitor, with a photo of their own: most paint, every fifth leaves, every seventh brings a broken file."""
     with ExitStack() as stack:
         client = Client(url, verbose=False)
         stack.callback(client.close)
-        photo = bad if number % 7 == 6 else PHOTO
+        photo, broken = folder / "photo.jpg", number % 7 == 6
+        Image.open(PHOTO).rotate(number).save(photo)
+        if broken:
+            photo.write_bytes(photo.read_bytes()[:3000])
         given = {"size": 96, "iterations": 12, "api_name": "/stylize"}
         job = client.submit(handle_file(photo), handle_file(PAINTING), "quick", **given)
-        if number % 5 == 4 and photo is PHOTO:
+        if number % 5 == 4 and not broken:
             next(iter(job))
             job.cancel()
             return "left"
         try:
             job.result(timeout=120)
         except AppError as error:
-            return "refused" if photo is bad and "Traceback" not in str(error) else f"failed: {error}"
-        return "failed: a broken file was painted" if photo is bad else "painted"
+            return "refused" if broken and "Traceback" not in str(error) else f"failed: {error}"
+        return "failed: a broken file was painted" if broken else "painted"
 
 
 def soak(jobs: int) -> tuple[Counter[str], list[State]]:
     """Visits to a server of its own, one after the other, and its state after SETTLED of them and at the end."""
     with tempfile.TemporaryDirectory() as folder:
-        bad = Path(folder) / "broken.jpg"
-        bad.write_bytes(PHOTO.read_bytes()[:3000])
         temporary = Path(folder) / "temporary"
         temporary.mkdir()
         environment = {**os.environ, "TMPDIR": str(temporary)}
@@ -75,7 +77,7 @@ def soak(jobs: int) -> tuple[Counter[str], list[State]]:
             url = next(found[0] for line in server.stdout or () if (found := re.findall(r"http://\S+", line)))
             counts, states = Counter[str](), []
             for number in range(jobs):
-                counts[visit(url, number, bad)] += 1
+                counts[visit(url, number, Path(folder))] += 1
                 if number + 1 in (SETTLED, jobs // 2, jobs):
                     time.sleep(2)
                     states.append(state(number + 1, server.pid, temporary))

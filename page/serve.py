@@ -28,6 +28,7 @@ from . import choose, run
 MOST_WAITING = 8
 LARGEST_FILE = 20 << 20  # bytes
 LARGEST_BODY = LARGEST_FILE + (1 << 20)  # a file and what surrounds it
+MOST_VISITS = 1000  # kept in memory, 0.15 MB each; beyond, those that were idle longest are forgotten
 MOST_STORED = 4 << 30  # bytes
 SECONDS_PER_TIDYING = 10.0
 
@@ -83,6 +84,7 @@ def launch(page: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
         allowed_paths=[str(choose.EXAMPLES)],
         app_kwargs={"routes": [Route("/health", health)], "middleware": [Middleware(BodyLimit)]},
         ssr_mode=False,
+        state_session_capacity=MOST_VISITS,
         **options,
     )
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from . import losses
 from .backbones import Backbone
 
-MOST_BYTES = 256 << 20  # about 20 pictures at 512 px with their smaller stages
+MOST_BYTES = 32 << 20  # a pair at 512 px with its smaller stages
 
 Targets = dict[str, Tensor]
 _kept: LRUCache[Hashable, Targets] = LRUCache(MOST_BYTES, lambda targets: sum(T.nbytes for T in targets.values()))
