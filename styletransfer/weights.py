@@ -8,6 +8,7 @@ import hashlib
 import http.client
 import os
 import queue
+import re
 import threading
 import urllib.error
 import urllib.request
@@ -113,7 +114,7 @@ def read_vgg19(path: Path) -> Weights:
     """
     keys = torchvision_keys(VGG19_BLOCKS)
     try:
-        if path.name == _download_path().name and not _is_published(_sha256(path)):
+        if (checksum := _checksum_in_name(path)) and not _sha256(path).startswith(checksum):
             if path.absolute() != _download_path().absolute():
                 raise WeightsError(f"{path} has a wrong checksum: name another file, or use vgg16.")
             path.unlink(missing_ok=True)
@@ -157,7 +158,7 @@ def download_vgg19(
                 progress(done, total)
         if done < total:
             raise OSError(f"the connection ended after {done} of {total} bytes")
-        if not _is_published(digest.hexdigest()):
+        if not digest.hexdigest().startswith(_checksum_in_name(target)):
             raise OSError("what arrived has a wrong checksum")
         part.replace(target)
     except (OSError, http.client.HTTPException) as error:
@@ -174,8 +175,12 @@ def _download_path() -> Path:
     return Path(torch.hub.get_dir(), "checkpoints", VGG19_URL.rpartition("/")[2])
 
 
-def _is_published(sha256: str) -> bool:
-    return sha256.startswith(Path(VGG19_URL).stem.rpartition("-")[2])
+def _checksum_in_name(path: Path) -> str:
+    """What the file's SHA-256 begins with, where a name says so: torch's download, a file in the Hub's cache; or ""."""
+    if path.name == _download_path().name:
+        return path.stem.rpartition("-")[2]
+    blob = path.resolve().name
+    return blob if re.fullmatch("[0-9a-f]{64}", blob) else ""
 
 
 def _sha256(path: Path) -> str:

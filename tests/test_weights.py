@@ -368,6 +368,18 @@ def test_hub_s_cache_is_found_and_never_deleted(tmp_path: Path) -> None:
     assert path.exists()
 
 
+def test_a_bit_that_flipped_in_the_hub_s_cache_is_noticed(tmp_path: Path, timm_file: Path) -> None:
+    whole = timm_file.read_bytes()
+    blob = tmp_path / hashlib.sha256(whole).hexdigest()
+    blob.write_bytes(whole)
+    linked = tmp_path / "model.safetensors"
+    linked.symlink_to(blob)
+    assert_is_fake_vgg19(weights.read_vgg19(linked))
+    blob.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert "wrong checksum" in refusal(lambda: weights.read_vgg19(linked))
+    assert blob.exists()
+
+
 def test_damaged_download_is_deleted_and_the_next_start_downloads_afresh(server: Server, checkpoints: Path) -> None:
     path = checkpoints / server.url.rpartition("/")[2]
     path.write_bytes(server.body[:-1])
