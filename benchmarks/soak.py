@@ -65,23 +65,30 @@ def visit(url: str, number: int, folder: Path) -> str:
         return "failed: a broken file was painted" if broken else "painted"
 
 
-def soak(jobs: int) -> tuple[Counter[str], list[State]]:
-    """Visits to a server of its own, one after the other, and its state after SETTLED of them and at the end."""
+def soak(jobs: int) -> tuple[float, Counter[str], list[State]]:
+    """Visits to a server of its own, one after the other.
+
+    Gives the seconds until its page could be used, what came of the visits, and its state after SETTLED of them, half
+    and all.
+    """
     with tempfile.TemporaryDirectory() as folder:
         temporary = Path(folder) / "temporary"
         temporary.mkdir()
         environment = {**os.environ, "TMPDIR": str(temporary)}
         command = [sys.executable, "-u", "app.py"]
+        started = time.monotonic()
         server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
         try:
             url = next(found[0] for line in server.stdout or () if (found := re.findall(r"http://\S+", line)))
+            Client(url, verbose=False).close()
+            cold = time.monotonic() - started
             counts, states = Counter[str](), []
             for number in range(jobs):
                 counts[visit(url, number, Path(folder))] += 1
                 if number + 1 in (SETTLED, jobs // 2, jobs):
                     time.sleep(2)
                     states.append(state(number + 1, server.pid, temporary))
-            return counts, states
+            return cold, counts, states
         finally:
             server.terminate()
             with suppress(subprocess.TimeoutExpired):
@@ -100,7 +107,8 @@ def main() -> int:
     """Print the table; 1 if a visit failed or the memory grew."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
     parser.add_argument("--jobs", type=int, default=200, help="visits (default %(default)s)")
-    counts, states = soak(parser.parse_args().jobs)
+    cold, counts, states = soak(parser.parse_args().jobs)
+    print(f"The page could be used {cold:.1f} s after the command.\n")
     print(table(counts, states))
     grown = states[-1].memory - states[0].memory
     failures = sum(count for what, count in counts.items() if what.startswith("failed"))
