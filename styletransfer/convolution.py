@@ -132,21 +132,17 @@ class Winograd:
     """The same by F(4×4, 3×3), with the names of the paper. Tiles of m×m outputs overlap in their inputs, n×n.
 
     Both transforms are batches of small matrix products over channels-last memory, which a strided view reads in
-    place. The n² products over channels are one 1×1 convolution in n² groups, whose kernel is packed beforehand.
+    place; the n² products over channels are another batch. (A kernel packed for oneDNN made them 5 % faster, but where
+    the next picture had another number of tiles, up to 20 times slower: the layout then fits no more.)
     """
 
     layout = torch.channels_last
 
     def __init__(self, kernel: Kernel, bias: Tensor | None) -> None:
-        self.kernel = kernel
-        self.K, self.C = kernel().shape[:2]
-        self.packed: dict[bool, Tensor] = {}
-        self.bias = None
-        if bias is not None:
-            # Column 1 of Aᵀ is all ones, so what is added to point (1, 1) reaches every output of the tile.
-            self.bias = torch.zeros(n, n, self.K)
-            self.bias[1, 1] = bias
-            self.bias = self.bias.flatten()
+        g = kernel()
+        self.K, self.C = g.shape[:2]
+        self.U = (torch.kron(G, G) @ g.permute(2, 3, 1, 0).reshape(9, -1)).view(n * n, self.C, self.K)  # G g Gᵀ
+        self.bias = bias
 
     def __call__(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
         C, K = self.C, self.K
@@ -154,7 +150,6 @@ class Winograd:
         rows, cols = -(-H // m), -(-W // m)
         step = min(rows, max(1, round((TILES_LARGE if C * K > LARGE else TILES) / cols)))
         T = step * cols
-        U = self._pack(T)
         x = x.contiguous(memory_format=self.layout)[0].permute(1, 2, 0)
         gate = gate if gate is None else gate[0].permute(1, 2, 0)
         y = x.new_empty(rows * m, W, K)
@@ -162,6 +157,7 @@ class Winograd:
         d = x.new_zeros(step * m + n, (cols + 1) * m, C)
         B_d = x.new_empty(step * m + 2, cols + 1, n, C)
         V = x.new_empty(step, cols, n, n * C)
+        M = x.new_empty(T, n * n, K)
         A_M = x.new_empty(T, m, n * K)
         Y = x.new_empty(T * m, m, K)
         # Views that read the memory in place: a window is n columns of one row, a patch is n rows of such windows.
@@ -186,22 +182,13 @@ class Winograd:
             torch.bmm(B_windows, windows, out=B_d.view(-1, n, C))
             for patch, v in zip(patches, V, strict=True):
                 torch.bmm(B_patches, patch, out=v)
-            M = _packed_product(V.view(1, T, 1, -1), U, self.bias, groups=n * n)
+            torch.bmm(V.view(T, n * n, C).transpose(0, 1), self.U, out=M.transpose(0, 1))
+            if self.bias is not None:
+                M[:, n + 1] += self.bias  # column 1 of Aᵀ is all ones: point (1, 1) reaches every output of the tile
             torch.bmm(A_rows, M.view(T, n, -1), out=A_M)
             torch.bmm(A_cols, A_M.view(-1, n, K), out=Y)
             self._lay(Y.view(step, cols, m, m, K), y[row * m :][: step * m])
         return y[None, :H].permute(0, 3, 1, 2)
-
-    def _pack(self, T: int) -> Tensor:
-        """G g Gᵀ as the product over T tiles reads it; the memory layout is another one from 64 tiles on."""
-        packed = self.packed.get(T < 64)
-        if packed is None:
-            U = torch.kron(G, G) @ self.kernel().permute(2, 3, 0, 1).reshape(9, -1)
-            pack: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
-            shape = (1, n * n * self.C, T, 1)
-            packed = pack(U.view(-1, self.C, 1, 1).to_mkldnn(), (0, 0), (1, 1), (1, 1), n * n, shape)
-            self.packed = {T < 64: packed}  # only the last, since it is four times the kernel
-        return packed
 
     def _lay(self, tiles: Tensor, y: Tensor) -> None:
         """Lay (rows, columns, m, m, K) tiles side by side into y (rows·m, W, K), cut to its width; ReLU if any."""
@@ -211,13 +198,6 @@ class Winograd:
         torch.clamp_min(tiles[:, :, :whole], low, out=y[:, :, : whole * m].view(len(y), m, whole, m, self.K))
         if rest:
             torch.clamp_min(tiles[:, :, whole, :rest], low, out=y[:, :, whole * m :])
-
-
-def _packed_product(x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
-    """A grouped 1×1 convolution with a packed kernel: (1, T, 1, groups·C), channels last, to (1, T, 1, groups·K)."""
-    x = x.permute(0, 3, 1, 2)
-    y = torch.ops.mkldnn._convolution_pointwise(x, weight, bias, [0, 0], [1, 1], [1, 1], groups, "none", [], "")
-    return y.permute(0, 2, 3, 1)
 
 
 class _MaxPool(torch.autograd.Function):
@@ -264,17 +244,13 @@ _timing = threading.Lock()
 
 @functools.cache
 def usable() -> tuple[str, ...]:
-    """The routes that this build and processor offer: neither fast one is a documented part of the library."""
+    """The routes that this build and processor offer: NNPACK is no documented part of the library."""
     x, weight = torch.linspace(-1, 1, 560).view(1, 16, 5, 7), torch.linspace(-1, 2, 2304).view(16, 16, 3, 3)
     y = nnf.conv2d(x, weight, padding=1)
-    found = ["direct"]
-    for name in ("nnpack", "winograd"):
-        with contextlib.suppress(AttributeError, RuntimeError, TypeError):
-            if name == "nnpack" and not torch._nnpack_available():
-                continue
-            if torch.allclose(ROUTES[name](lambda: weight, None)(x), y, atol=1e-2):
-                found.append(name)
-    return tuple(found)
+    with contextlib.suppress(AttributeError, RuntimeError, TypeError):
+        if torch._nnpack_available() and torch.allclose(Nnpack(lambda: weight, None)(x), y, atol=1e-2):
+            return "direct", "winograd", "nnpack"
+    return "direct", "winograd"
 
 
 class _Routes:
