@@ -64,6 +64,9 @@ def main() -> None:
     firsts = {name: measure.first_painted(PAIRS[name], args.size, args.most) for name in args.pairs}
     add(report.first_section(firsts))
 
+    say("pictures of other shapes")
+    add(report.shapes_section(measure.shapes(PAIRS["portrait"], args.size)))
+
     results = []
     for name in args.pairs:
         results.append(measure.measure_pair(PAIRS[name], args.size, args.evaluations, args.most))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from styletransfer import PRESETS, Frame, Settings, stylize, weights
@@ -123,6 +123,36 @@ def _gradients(objective: Objective, x: Tensor) -> Iterator[tuple[float, Tensor]
         started = time.perf_counter()
         gradient = objective(x)[1]
         yield time.perf_counter() - started, gradient
+
+
+# One picture after the other
+
+
+SHAPES = ((1, 1), (3, 2), (2, 3), (16, 9), (1, 1))
+
+
+class Shape(NamedTuple):
+    """What an evaluation takes for a picture that comes after those before it, in the same process."""
+
+    width: int
+    height: int
+    seconds: dict[int, float]  # median, by the size of the stage
+
+
+def shapes(pair: Pair, size: int) -> list[Shape]:
+    """Paint pictures of several shapes, one after the other."""
+    photo, painting = pair.pictures()
+    settings = Settings(size=size, iterations=24, tolerance=0, backbone="vgg16")
+    found = []
+    for across, down in SHAPES:
+        width, height = (round(size * side / max(across, down)) for side in (across, down))
+        took, last = dict[int, list[float]](), time.perf_counter()
+        for frame in stylize(ImageOps.fit(photo, (width, height)), painting, settings):
+            took.setdefault(frame.size, []).append(time.perf_counter() - last)
+            last = time.perf_counter()
+        # the first evaluation of a stage also prepares its targets
+        found.append(Shape(width, height, {stage: statistics.median(all[1:]) for stage, all in took.items()}))
+    return found
 
 
 # One pair by every way

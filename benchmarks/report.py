@@ -19,7 +19,7 @@ from styletransfer import PRESETS, Settings
 
 from . import quality
 from .growth import Growth
-from .measure import WEIGHTS_SEED, Evaluation, First, PairResult, Run
+from .measure import WEIGHTS_SEED, Evaluation, First, PairResult, Run, Shape
 
 TILE, LABEL, GAP = 384, 34, 6  # pixels
 SHEET_BYTES = 1_000_000
@@ -60,6 +60,21 @@ def evaluation_section(e: Evaluation) -> str:
         table(("way", "seconds, median (least–most)", "ratio"), rows),
         f"Taken in turn, {len(e.ours)} times. Against the gradient in float64, relative to its norm, the plain one is "
         f"off by {e.plain_error:.1e} and ours by {e.our_error:.1e}.",
+    ])  # fmt: skip
+
+
+def shapes_section(found: list[Shape]) -> str:
+    """Pictures of several shapes, one after the other."""
+    stages = list(found[0].seconds)
+    rows = []
+    for shape in found:
+        pixels = shape.width * shape.height / max(shape.width, shape.height) ** 2
+        rows.append(
+            (f"{shape.width}×{shape.height}", *(f"{shape.seconds[s] / s**2 / pixels * 1e6:.2f}" for s in stages))
+        )
+    return "\n\n".join([
+        "## One picture after the other, in one process: seconds for an evaluation of a megapixel, by stage",
+        table(("picture", *(f"{stage} px" for stage in stages)), rows),
     ])  # fmt: skip
 
 
