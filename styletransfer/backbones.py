@@ -114,10 +114,23 @@ def vgg16() -> Backbone:
     return Backbone(weights.bundled_vgg16())
 
 
-@cache
 def vgg19(file: Path) -> Backbone:
-    """The VGG-19 of a file that holds torchvision's or timm's weights; WeightsError if it is broken or another net."""
-    return Backbone(weights.read_vgg19(file))
+    """The VGG-19 of a file that holds torchvision's or timm's weights; WeightsError if it is broken or another net.
+
+    Read once in the life of the process, also if it is broken: to find that out takes a second or more.
+    """
+    found = _vgg19(file)
+    if isinstance(found, WeightsError):
+        raise found
+    return found
+
+
+@cache
+def _vgg19(file: Path) -> Backbone | WeightsError:
+    try:
+        return Backbone(weights.read_vgg19(file))
+    except WeightsError as error:
+        return error
 
 
 def choose(name: str = "auto") -> tuple[Backbone, str]:

@@ -193,6 +193,12 @@ def test_vgg19_asked_for_by_name_is_an_error_where_it_cannot_be_had(vgg19, reque
     assert "vgg16" in one_sentence(error)
 
 
+def test_a_broken_file_is_not_read_again_for_every_picture(broken_vgg19, monkeypatch):
+    _, note = backbones.choose("auto")
+    monkeypatch.setattr(weights, "read_vgg19", lambda file: pytest.fail("read again"))
+    assert backbones.choose("auto")[1] == note
+
+
 @pytest.mark.parametrize("name", ["auto", "vgg19"])
 def test_vgg19_is_taken_without_a_note_where_its_weights_are(name, some_vgg19):
     backbone, note = backbones.choose(name)
