@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import threading
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -12,7 +13,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
 
-from page import choose, run, serve, turn, watch
+from page import choose, disk, run, serve, turn, watch
 from page.watch import Job
 from styletransfer import PRESETS, Settings, backbones, record, weights
 
@@ -186,9 +187,12 @@ def pick(event: gr.SelectData) -> str:
 
 
 def show(job: Job) -> tuple[Any, ...]:
-    """What a finished run leaves: its time-lapse, before and after, and all pictures so far."""
-    last = job.kept[-1]
+    """What a finished run leaves: its PNG, time-lapse, before and after, and all pictures so far."""
+    last = job.current
     pictures = [(kept.file, kept.caption) for kept in job.kept]
+    if not last:  # it could not be saved
+        off = gr.update(value=None, interactive=False)
+        return off, off, None, pictures
     on = gr.update(interactive=True)
     return on, gr.update(value=last.lapse, interactive=True), (last.before, last.file), pictures
 
@@ -233,7 +237,12 @@ def main() -> None:
     parser.add_argument("--port", type=int, help="port to listen on (default: the first free one from 7860)")
     parser.add_argument("--share", action="store_true", help="also print a public link")
     parser.add_argument("--auth", metavar="USER:PASSWORD", help="ask visitors for these")
-    parser.add_argument("--mcp", action="store_true", help="also offer the endpoints as tools to a language model")
+    parser.add_argument(
+        "--mcp",
+        action="store_true",
+        default="SPACE_ID" in os.environ,
+        help="also offer the endpoints as tools to a language model (on a Space they always are)",
+    )
     parser.add_argument("--preset", choices=PRESETS, default=turn.DEFAULT, help="to open with (default %(default)s)")
     parser.add_argument(
         "--limit", type=float, default=run.LONGEST_RUN, help="seconds that a run may take (%(default)g)"
@@ -254,9 +263,10 @@ def main() -> None:
     if run.ZERO_GPU:
         backbones.choose()  # placed before launch, which is when ZeroGPU takes what its workers get
     serve.log_to_stderr()
-    with serve.own_folder():
+    with disk.own_folder():
+        page = build(download, options.preset)
         serve.launch(
-            build(download, options.preset),
+            page,
             theme=THEME,
             css_paths=[CSS],
             mcp_server=options.mcp,
@@ -264,7 +274,13 @@ def main() -> None:
             server_port=options.port,
             share=options.share,
             auth=tuple(options.auth.split(":", 1)) if options.auth else None,
+            prevent_thread_lock=True,
         )
+        if not run.ZERO_GPU:
+            photo, painting, _ = choose.examples()[0]
+            warming = photo, painting, PRESETS[options.preset]
+            threading.Thread(target=run.warm_up, args=warming, daemon=True).start()
+        page.block_thread()
 
 
 if __name__ == "__main__":

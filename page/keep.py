@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
 
-from styletransfer import Settings, pictures, record
+from styletransfer import PictureError, Settings, pictures, record
 
 LONGEST_LAPSE = 48  # pictures
 LAPSE_SIZE = 480  # pixels of the long side
@@ -51,7 +54,7 @@ class Kept(NamedTuple):
     def of(cls, picture: Image.Image, folder: Path, number: int, photo: str, lapse: Lapse, settings: Settings) -> Kept:
         """Save a run's last picture as the `number`th of the visit, with the settings that it was made with.
 
-        Raises OSError, with none of its files left.
+        Raises OSError, or PictureError if there is no such photo any more, with none of its files left.
         """
         file, moving, before = (folder / f"painting-{number}{suffix}" for suffix in (".png", ".webp", ".jpg"))
         caption = f"{number}: {max(picture.size)} px, β {settings.style_weight:.0e}, {settings.colours}"
@@ -60,7 +63,9 @@ class Kept(NamedTuple):
             record.save_png(picture, file, settings)
             lapse.save(moving, picture)
             pictures.load(photo).image.resize(picture.size).save(before, quality=90)
-        except OSError:
+            if shutil.disk_usage(folder).free < 2 * sum(written.stat().st_size for written in (file, moving, before)):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # Gradio sends copies of them
+        except (OSError, PictureError):
             kept.forget()
             raise
         return kept

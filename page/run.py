@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -176,3 +177,18 @@ def until_lost(there: Iterator[View | Refused]) -> Iterator[View | Refused]:
 
 
 paint = on_gpu(views)
+
+
+def warm_up(photo: str, painting: str, settings: Settings) -> None:
+    """Load the weights and choose the convolutions' routes before anybody waits for them.
+
+    An evaluation in each stage of `settings`; it ends when a visitor comes, whose run does the same.
+    """
+    frames = stylize(photo, painting, replace(settings, iterations=settings.stages))
+    with suppress(StyleTransferError, StopIteration):  # what does not work is told to who tries it
+        while COMPUTE.acquire(blocking=False):
+            try:
+                next(frames)
+            finally:
+                COMPUTE.release()
+            time.sleep(0.1)  # a lock is not fair: who waits for it gets it now

@@ -1,36 +1,32 @@
-"""The page on the network: what it answers beside Gradio, what it refuses, and how it ends."""
+"""The page on the network: what it answers beside Gradio, and what it refuses."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import multiprocessing
-import os
-import shutil
-import signal
 import sys
-import tempfile
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 import gradio as gr
+import httpx
+import safehttpx
+from gradio import processing_utils
+from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from . import choose, run
+from . import choose, disk, run
 
 MOST_WAITING = 8
 LARGEST_FILE = 20 << 20  # bytes
 LARGEST_BODY = LARGEST_FILE + (1 << 20)  # a file and what surrounds it
 MOST_VISITS = 1000  # kept in memory, 0.15 MB each; beyond, those that were idle longest are forgotten
-MOST_STORED = 4 << 30  # bytes
-SECONDS_PER_TIDYING = 10.0
+MOST_REDIRECTS = 5
+LONGEST_FETCH = 60.0  # seconds
 
 
 class BodyLimit:
@@ -49,11 +45,12 @@ class BodyLimit:
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if not declared.isdigit() or int(declared) > LARGEST_BODY:
             return await refusal(scope, receive, send)
-        read, refused = 0, False
+        read, refused, more = 0, False, False
 
         async def counted() -> Message:
-            nonlocal read, refused
+            nonlocal read, refused, more
             message = await receive()
+            more = message.get("more_body", False)
             read += len(message.get("body", b""))
             if read > LARGEST_BODY and not refused:
                 refused = True
@@ -62,6 +59,8 @@ class BodyLimit:
             return {"type": "http.disconnect"} if refused else message
 
         async def unless_refused(message: Message) -> None:
+            if more and message["type"] == "http.response.start":  # the application has refused it
+                message["headers"] = [*message.get("headers", []), (b"connection", b"close")]
             if not refused:
                 await send(message)
 
@@ -72,6 +71,56 @@ class BodyLimit:
                 raise
 
 
+class SameOrigin:
+    """Refuses what another site's page asks for in a visitor's browser: it would paint, or read, in their name.
+
+    Gradio forbids only the reading, and only where the page itself is on this machine. A browser says where a request
+    comes from (Fetch Metadata); an old one, or one without HTTPS, names the origin. Programs say neither.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        foreign = scope["type"] == "http" and self._foreign(scope["method"], Headers(scope=scope))
+        refusal = PlainTextResponse("Another site's page may not ask for this.", 403)
+        await (refusal if foreign else self.app)(scope, receive, send)
+
+    @staticmethod
+    def _foreign(method: str, headers: Headers) -> bool:
+        origin = headers.get("origin")
+        if origin is None and method in ("GET", "HEAD"):  # a link to here, or a frame
+            return False
+        if site := headers.get("sec-fetch-site"):
+            return site not in ("same-origin", "none")
+        # Without the port, which proxies drop.
+        return origin is not None and urlsplit(origin).hostname != urlsplit(f"//{headers.get('host')}").hostname
+
+
+async def fetch(url: str) -> httpx.Response:
+    """What a picture's address gives, if that is public and not too large; Gradio itself would take any length."""
+    for _ in range(MOST_REDIRECTS):
+        transport = safehttpx.AsyncSecureTransport(await safehttpx.async_validate_url(httpx.URL(url).host))
+        async with httpx.AsyncClient(transport=transport) as client, client.stream("GET", url) as response:
+            if response.has_redirect_location:
+                url = urljoin(url, response.headers["location"])
+                continue
+            body = bytearray()
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > LARGEST_FILE:
+                    raise gr.Error(
+                        f"What is at this address has more than {LARGEST_FILE >> 20} MB: use a smaller file."
+                    )
+            return httpx.Response(response.status_code, content=bytes(body))
+    raise gr.Error("This address leads from one to the next: use that of the picture itself.")
+
+
+async def _fetch_in_time(url: str) -> httpx.Response:
+    return await asyncio.wait_for(fetch(url), LONGEST_FETCH)
+
+
 async def health(_: Request) -> JSONResponse:
     """For a load balancer: the page answers."""
     return JSONResponse({"status": "ok", "painting": run.COMPUTE.locked()})
@@ -79,10 +128,15 @@ async def health(_: Request) -> JSONResponse:
 
 def launch(page: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
     """Serve the page; `options` are those of Gradio's launch."""
+    processing_utils.async_ssrf_protected_get = _fetch_in_time
+    disk.show_without_files()
     return page.queue(max_size=MOST_WAITING).launch(
         max_file_size=LARGEST_FILE,
         allowed_paths=[str(choose.EXAMPLES)],
-        app_kwargs={"routes": [Route("/health", health)], "middleware": [Middleware(BodyLimit)]},
+        app_kwargs={
+            "routes": [Route("/health", health)],
+            "middleware": [Middleware(SameOrigin), Middleware(BodyLimit), Middleware(disk.FullDisk)],
+        },
         ssr_mode=False,
         state_session_capacity=MOST_VISITS,
         **options,
@@ -93,44 +147,3 @@ def log_to_stderr() -> None:
     """One line for each job, without any picture, address or name in it."""
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger(__package__).setLevel(logging.INFO)
-
-
-@contextmanager
-def own_folder() -> Iterator[Path]:
-    """One folder for all that visitors bring and take, which never holds more than MOST_STORED and ends with the page.
-
-    It ends on SIGTERM, by which a container is told to stop, too: at once, in the middle of a step if there is one.
-    """
-    with tempfile.TemporaryDirectory(prefix="photo-to-painting-") as name:
-        tempfile.tempdir = name
-
-        def end(number: int, _: object) -> None:
-            for worker in multiprocessing.active_children():
-                worker.kill()
-            shutil.rmtree(name, ignore_errors=True)
-            os._exit(128 + number)
-
-        def tidy() -> None:
-            while True:
-                time.sleep(SECONDS_PER_TIDYING)
-                make_room(Path(name), MOST_STORED)
-
-        signal.signal(signal.SIGTERM, end)
-        threading.Thread(target=tidy, daemon=True).start()
-        yield Path(name)
-
-
-def make_room(folder: Path, most: int) -> None:
-    """Remove the oldest files below `folder` until the others have at most `most` bytes."""
-    files = list[tuple[float, int, Path]]()
-    for path in folder.rglob("*"):
-        with suppress(FileNotFoundError):  # its visitor has just left
-            status = path.stat()
-            if path.is_file():
-                files.append((status.st_mtime, status.st_size, path))
-    stored = sum(size for _, size, _ in files)
-    for _, size, path in sorted(files):
-        if stored <= most:
-            break
-        path.unlink(missing_ok=True)
-        stored -= size

@@ -30,6 +30,7 @@ LONGEST_PAUSE = 120.0  # seconds: others may be waiting
 MORE = 20  # evaluations of a press on More
 PREVIEW_SIZE = 320  # pixels of the long side
 CURVES = {"content": "#3b82c4", "style": "#d9573f", "tv": "#3f9b72", "total": "#8f7bd1"}
+PREVIEWING = threading.Lock()  # reading a large picture takes a gigabyte
 log = logging.getLogger(__name__)
 
 
@@ -192,8 +193,10 @@ def _saved(job: Job, order: Order, view: View, lapse: Lapse, settings: Settings)
     """The picture's files, which belong to the visit if there is one; or none, and why."""
     try:
         kept = Kept.of(view.picture, Path(job.folder.name), job.made + 1, order.photo, lapse, settings)
-    except OSError as error:
-        why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
+    except (OSError, StyleTransferError) as error:  # no room, or the photo has been tidied away
+        job.current = None
+        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+        why = "the disk is full" if full else str(error).rstrip(".")
         return None, f"The picture could not be saved ({why}): keep it with a right click or a long press."
     job.made += 1
     if job.running:
@@ -267,9 +270,16 @@ def figure(curves: list[Losses], marks: dict[int, str], view: View) -> go.Figure
 
 def steer(job: Job, preset: str, *positions: Any) -> None:
     """Something was turned: a run of this visitor's that is on follows at its next step."""
-    with suppress(StyleTransferError, TypeError, ValueError, OverflowError):  # a number that is being typed
-        if job.running:
-            job.wishes.turn(turn.chosen(preset, positions))
+    if not job.running:
+        return
+    try:
+        job.wishes.turn(turn.chosen(preset, positions))
+    except (StyleTransferError, TypeError, ValueError, OverflowError):
+        pass  # a number that is being typed
+    except OSError as error:
+        raise gr.Error(
+            "The disk of this server is full: what you turn does not count.", print_exception=False
+        ) from error
 
 
 def begin(job: Job) -> tuple[Any, ...]:
@@ -315,7 +325,7 @@ def preview(job: Job, photo: str | None, painting: str | None, colours: str) -> 
     """The last picture of this photo, or the photo itself, in about the colours that were chosen."""
     if not photo or not painting:
         return None
-    with suppress(StyleTransferError):
+    with suppress(StyleTransferError), PREVIEWING:
         photo_image, painting_image = (pictures.load(path).image for path in (photo, painting))
         ours = job.current and job.current.photo == photo
         shown = pictures.load(job.current.file).image if job.current and ours else photo_image.copy()

@@ -1,8 +1,10 @@
-"""What the tests of the engine share: two small pictures, the bundled VGG-16, and one to hold it against."""
+"""What tests share: two small pictures, the bundled VGG-16 and one to hold it against, and a browser."""
 
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
 
 # Bit-for-bit repeatability and the tolerances of these tests are those of float32 on a CPU.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
@@ -12,6 +14,7 @@ import pytest
 import torch
 import torchvision.models
 from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
 from torch import Tensor, nn
 
 from styletransfer import backbones, weights
@@ -90,3 +93,19 @@ class Reference:
 @pytest.fixture(scope="session")
 def reference() -> Reference:
     return Reference()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium")
+    if not chromium:
+        if os.environ.get("CI"):
+            pytest.fail("Chromium is missing, and CI may not do without: apt-get install chromium")
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium,
+            args=["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"],
+        )
+        yield browser
+        browser.close()

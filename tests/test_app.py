@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import gc
-import os
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +24,7 @@ from gradio_client.exceptions import AppError
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 from PIL import Image, ImageSequence
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
 import app
 from page import choose, keep, run, serve, turn, watch
@@ -144,22 +142,6 @@ def test_every_preset_puts_the_sliders_where_its_settings_are(client: Client) ->
         turned = {name: knobs()[name].value(at) for name, at in zip(turn.TURNED, positions, strict=True)}
         assert turned == {name: getattr(settings, name) for name in turn.TURNED}
         assert turn.chosen(preset, tuple(positions)) == settings
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    if not chromium:
-        if os.environ.get("CI"):
-            pytest.fail("Chromium is missing, and CI may not do without: apt-get install chromium")
-        pytest.skip("no Chromium on this machine: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium,
-            args=["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"],
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(params=[(1280, 900), (390, 844)], ids=["desktop", "phone"])

@@ -6,7 +6,10 @@ import os
 import re
 import subprocess
 import sys
+import types
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -51,6 +54,10 @@ DOCUMENTED = {
     "preload_from_hub",
     "license",
 }
+NEEDED = {
+    "title", "emoji", "colorFrom", "colorTo", "sdk", "sdk_version", "python_version", "app_file", "short_description",
+    "thumbnail", "license", "models", "tags", "preload_from_hub",
+}  # fmt: skip
 COLOURS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
 
 
@@ -62,7 +69,8 @@ def requirements(name: str) -> dict[str, Requirement]:
 
 def test_a_space_accepts_the_front_matter_and_finds_what_it_names() -> None:
     said = metadata_load(ROOT / "README.md")
-    assert said.keys() <= DOCUMENTED
+    assert NEEDED <= said.keys() <= DOCUMENTED
+    assert [model for model in said["models"] if not said["preload_from_hub"][0].startswith(f"{model} ")] == []
     assert {said["colorFrom"], said["colorTo"]} <= COLOURS
     assert said["sdk"] == "gradio"
     assert said["sdk_version"] in requirements("requirements.txt")["gradio"].specifier
@@ -121,6 +129,66 @@ def test_the_uploaded_readme_has_a_thumbnail_with_an_address() -> None:
     said = yaml.safe_load(text.split("---")[1])
     assert said["thumbnail"] == "https://huggingface.co/spaces/anna/demo/resolve/main/examples/thumbnail.jpg"
     assert upload_space.content("app.py", "anna/demo") == (ROOT / "app.py").read_bytes()
+
+
+class Hub:
+    """Stands for the Hub's API: what is in a Space, and what is done to it."""
+
+    def __init__(self, there: list[str]) -> None:
+        self.there = there
+        self.done: list[tuple[str, str]] = []
+
+    def create_repo(self, space: str, **said: Any) -> None:
+        assert (space, said["repo_type"], said["space_sdk"]) == ("anna/demo", "space", "gradio")
+
+    def list_repo_files(self, space: str, **_: Any) -> list[str]:
+        return self.there
+
+    def create_commit(self, space: str, operations: list[Any], **_: Any) -> Any:
+        self.done = [(type(operation).__name__, operation.path_in_repo) for operation in operations]
+        return types.SimpleNamespace(repo_url=f"https://huggingface.co/spaces/{space}")
+
+
+@pytest.fixture
+def upload(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], Hub]:
+    def run(there: list[str]) -> Hub:
+        hub = Hub(there)
+        monkeypatch.setattr(upload_space, "HfApi", lambda: hub)
+        monkeypatch.setattr("sys.argv", ["upload_space", "anna/demo"])
+        upload_space.main()
+        return hub
+
+    return run
+
+
+def test_the_upload_sends_every_file_and_removes_what_is_ours_no_more(upload: Callable[[list[str]], Hub]) -> None:
+    hub = upload([".gitattributes", "README.md", "app.py", "styletransfer/loop.py", "styletransfer/old.py"])
+    sent = {name for what, name in hub.done if what == "CommitOperationAdd"}
+    assert sent == set(upload_space.files())
+    assert [name for what, name in hub.done if what == "CommitOperationDelete"] == ["styletransfer/old.py"]
+    assert upload([".gitattributes", "README.md"]).done, "a new Space"
+
+
+def test_the_upload_leaves_another_space_alone(upload: Callable[[list[str]], Hub]) -> None:
+    with pytest.raises(SystemExit, match="anna/demo holds something else"):
+        upload([".gitattributes", "README.md", "app.py", "model.bin"])
+
+
+def test_the_page_warms_up_once_it_is_open_but_not_on_a_zero_gpu() -> None:
+    script = """
+import time, gradio, app
+gradio.Blocks.block_thread = lambda page: time.sleep(1)
+app.run.warm_up = lambda photo, painting, settings: print("warms up", settings.size)
+app.weights.cached_vgg19 = lambda: app.Path("vgg19.pth")
+app.backbones.choose = lambda: None
+app.main()
+"""
+    for zero_gpu in ("", "true"):
+        environment = {**os.environ, "SPACES_ZERO_GPU": zero_gpu}
+        command = [sys.executable, "-c", script]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr
+        assert ("warms up 512" in done.stdout) == (not zero_gpu)
 
 
 def test_the_container_starts_the_page_with_options_that_there_are() -> None:

@@ -219,9 +219,9 @@ import app
 app.main()
 """
 STARTED = """
-import functools
+import gradio
 import app
-app.serve.launch = functools.partial(app.serve.launch, prevent_thread_lock=True, quiet=True)
+gradio.Blocks.block_thread = lambda page: None
 app.main()
 import spaces.zero.torch as side
 from styletransfer import backbones
@@ -294,6 +294,7 @@ def test_a_space_starts_without_pause_and_paints_in_the_packages_own_worker(spac
     config = httpx.get(f"{space.url}config").json()
     pause = next(part for part in config["components"] if part["props"].get("elem_id") == "pause")
     assert not pause["props"]["visible"]
+    assert set(httpx.get(f"{space.url}gradio_api/mcp/schema").text.split('"')) >= {"paint", "stylize"}
     space.asked.clear()
     for _ in range(2):
         picture, status, _, png = space.submit(4).result()
