@@ -53,6 +53,8 @@ def main() -> None:
         hardware = {"space_sdk": "gradio", "space_hardware": options.hardware, "private": options.private}
         api.create_repo(options.space, repo_type="space", exist_ok=True, **hardware)
         there = set(api.list_repo_files(options.space, repo_type="space")) - {".gitattributes"}
+        if there - {"README.md"} and "styletransfer/loop.py" not in there:
+            sys.exit(f"{options.space} holds something else, which would be replaced: choose another name.")
         operations: list[Operation] = [
             *(CommitOperationAdd(name, content(name, options.space)) for name in sizes),
             *(CommitOperationDelete(name) for name in there - sizes.keys()),
