@@ -467,7 +467,10 @@ def test_two_visitors_at_once_wait_in_order_and_turn_only_their_own_run(page: Pa
     expect(page.locator("#status")).to_contain_text("Painting:")
     paint_small(other, 2000)
     expect(other.locator("#status")).to_contain_text("Waiting for a free place")
-    expect(other.locator("#status")).to_contain_text(re.compile(r"queue: 1/1"))
+    place = other.locator("#status .progress-text")
+    expect(place).to_contain_text(re.compile(r"queue: 1/1"))
+    box, around = place.bounding_box(), place.locator("xpath=..").bounding_box()
+    assert around["y"] <= box["y"] and box["y"] + box["height"] <= around["y"] + around["height"], "cut off"
     open_section(other, "Change it")
     slider(other, "style_weight").fill("8.5")
     slider(other, "style_weight").press("Tab")
