@@ -113,12 +113,20 @@ async def fetch(url: str) -> httpx.Response:
                     raise gr.Error(
                         f"What is at this address has more than {LARGEST_FILE >> 20} MB: use a smaller file."
                     )
+            response.raise_for_status()
             return httpx.Response(response.status_code, content=bytes(body))
-    raise gr.Error("This address leads from one to the next: use that of the picture itself.")
+    raise ValueError("too many redirects")
 
 
-async def _fetch_in_time(url: str) -> httpx.Response:
-    return await asyncio.wait_for(fetch(url), LONGEST_FETCH)
+async def fetch_or_say(url: str) -> httpx.Response:
+    """The same, or one sentence."""
+    try:
+        return await asyncio.wait_for(fetch(url), LONGEST_FETCH)
+    except gr.Error:
+        raise
+    except (ValueError, OSError, httpx.HTTPError, asyncio.TimeoutError) as error:
+        said = "Nothing could be fetched from the picture's address: save the picture, and send the file."
+        raise gr.Error(said, print_exception=False) from error
 
 
 async def health(_: Request) -> JSONResponse:
@@ -128,7 +136,7 @@ async def health(_: Request) -> JSONResponse:
 
 def launch(page: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
     """Serve the page; `options` are those of Gradio's launch."""
-    processing_utils.async_ssrf_protected_get = _fetch_in_time
+    processing_utils.async_ssrf_protected_get = fetch_or_say
     disk.show_without_files()
     return page.queue(max_size=MOST_WAITING).launch(
         max_file_size=LARGEST_FILE,

@@ -516,7 +516,7 @@ def test_files_outside_the_apps_folders_and_of_other_visits_are_refused(url: str
             connection.close()
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", str(ROOT / "app.py"), "../../../etc/passwd", "http://127.0.0.1/x.png"])
+@pytest.mark.parametrize("path", ["/etc/passwd", str(ROOT / "app.py"), "../../../etc/passwd"])
 def test_a_path_sent_for_a_picture_reads_no_file_of_the_server(url: str, client: Client, path: str) -> None:
     data = [{"path": path, "meta": {"_type": "gradio.FileData"}}, None, "quick"]
     started = httpx.post(f"{url}gradio_api/call/paint", json={"data": data}).json()
@@ -648,6 +648,16 @@ def far_away(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Counter[str
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://elsewhere.example:{server.server_port}/photo.png", counts
     server.shutdown()
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://127.0.0.1/x.png", "http://[::1]:7860/config", "http://169.254.169.254/", "http://a.invalid/x.png"],
+)
+def test_an_address_of_this_machine_or_of_none_is_refused_in_one_sentence(client: Client, address: str) -> None:
+    with pytest.raises(AppError, match="save the picture, and send the file") as caught:
+        client.predict(**order(photo={"path": address, "meta": {"_type": "gradio.FileData"}}))
+    assert one_sentence(caught.value)
 
 
 def test_an_endless_file_at_an_address_is_fetched_no_further_than_the_limit(
