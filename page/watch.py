@@ -195,8 +195,10 @@ def _saved(job: Job, order: Order, view: View, lapse: Lapse, settings: Settings)
         kept = Kept.of(view.picture, Path(job.folder.name), job.made + 1, order.photo, lapse, settings)
     except (OSError, StyleTransferError) as error:  # no room, or the photo has been tidied away
         job.current = None
-        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-        why = "the disk is full" if full else str(error).rstrip(".")
+        if isinstance(error, OSError):
+            why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
+        else:
+            why = str(error).rstrip(".")
         return None, f"The picture could not be saved ({why}): keep it with a right click or a long press."
     job.made += 1
     if job.running:

@@ -360,8 +360,7 @@ def test_a_full_disk_costs_the_file_and_not_the_picture(client: Client, monkeypa
     assert not png
 
 
-LARGE = 1e6  # seconds: the test has the disk to itself
-ON_A_SMALL_DISK = f"import app; app.disk.SECONDS_PER_TIDYING = {LARGE}; app.main()"
+UNTIDIED = "import app; app.disk.SECONDS_PER_TIDYING = 1e6; app.main()"  # the test has the disk to itself
 
 
 @pytest.fixture
@@ -371,7 +370,7 @@ def small_disk(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     mount = f"mount -t tmpfs -o size=24m tmpfs {tmp_path}"
     if subprocess.run([*apart, mount], capture_output=True).returncode:
         pytest.skip("this machine lends no disk of its own to a process")
-    command = [*apart, f"{mount} && exec {sys.executable} -u -c '{ON_A_SMALL_DISK}'"]
+    command = [*apart, f"{mount} && exec {sys.executable} -u -c '{UNTIDIED}'"]
     environment = {**os.environ, "TMPDIR": str(tmp_path), "STYLETRANSFER_VGG19": "none"}
     server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
     found = (re.findall(r"http://\S+", line) for line in server.stdout or ())
