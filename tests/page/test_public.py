@@ -65,13 +65,6 @@ def url(folder: Path) -> Iterator[str]:
         page.close()
 
 
-@pytest.fixture
-def client(url: str) -> Iterator[Client]:
-    client = Client(url, verbose=False)
-    yield client
-    client.close()
-
-
 def order(**changes: Any) -> dict[str, Any]:
     given = {"photo": handle_file(PHOTO), "painting": handle_file(PAINTING), "size": 64, "iterations": 1}
     return {**given, "api_name": "/stylize", **changes}
