@@ -7,8 +7,7 @@ import os
 # The tolerances of these tests, and bit-for-bit repeatability, are those of float32 on a CPU.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 # pytest-xdist's workers gw0 and gw1 start servers at the same time: Gradio looks for free ports from here upwards.
-worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-os.environ["GRADIO_SERVER_PORT"] = str(7860 + 100 * worker)
+os.environ["GRADIO_SERVER_PORT"] = str(7860 + 100 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]))
 
 import numpy as np
 import pytest

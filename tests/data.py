@@ -20,6 +20,12 @@ PAINTING = ROOT / "examples" / "style" / "woodcut.webp"
 SIZE = (20, 18)
 
 
+def one_sentence(error: Exception) -> bool:
+    """Whether an error says what a person can read: no traceback, and not too long."""
+    text = str(error)
+    return "Traceback" not in text and 10 < len(text) < 400 and text.rstrip().endswith((".", "!"))
+
+
 def flat(mode, colour):
     return Image.new(mode, SIZE, colour)
 

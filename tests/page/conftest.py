@@ -5,11 +5,19 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from gradio_client import Client
 from playwright.sync_api import Browser, sync_playwright
+
+import app
+from page import run, serve, turn
+from styletransfer import backbones, loop, weights
+from tests.page.helpers import UNHURRIED
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +53,52 @@ def connect() -> Iterator[Callable[[str], Client]]:
 @pytest.fixture
 def client(connect: Callable[[str], Client], url: str) -> Client:
     return connect(url)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the server has its temporary files."""
+    return tmp_path_factory.mktemp("server")
+
+
+@pytest.fixture(scope="module")
+def url(folder: Path) -> Iterator[str]:
+    """The address of a server that the tests of a file share. It paints with VGG-16."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(weights, "cached_vgg19", lambda: None)
+        patch.setattr(turn, "PRESETS", UNHURRIED)
+        patch.setenv("GRADIO_TEMP_DIR", str(folder / "gradio"))
+        patch.setattr("tempfile.tempdir", str(folder))
+        download = backbones.Vgg19Download()  # never started: it stands for one on a slow network
+        download.status = "VGG-19 is on its way (42%)."
+        page = app.build(download)
+        yield serve.launch(page, theme=app.THEME, css_paths=[app.CSS], prevent_thread_lock=True, quiet=True)[1]
+        page.close()
+
+
+@pytest.fixture
+def every_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every evaluation is shown, however fast they come."""
+    monkeypatch.setattr(run, "SECONDS_PER_VIEW", -1)
+    monkeypatch.setattr(weights, "cached_vgg19", lambda: None)
+    monkeypatch.setattr(turn, "PRESETS", UNHURRIED)
+
+
+@pytest.fixture
+def evaluated(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Evaluations, and the most that went on at the same time."""
+    counts, lock, original = Counter[str](), threading.Lock(), loop.Objective.__call__
+
+    def counted(self: loop.Objective, x: Any) -> Any:
+        with lock:
+            counts["now"] += 1
+            counts["all"] += 1
+            counts["most"] = max(counts["most"], counts["now"])
+        try:
+            return original(self, x)
+        finally:
+            with lock:
+                counts["now"] -= 1
+
+    monkeypatch.setattr(loop.Objective, "__call__", counted)
+    return counts

@@ -1,0 +1,321 @@
+"""The page in Debian's Chromium, as a person uses it on a desktop and on a phone."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from gradio_client import Client
+from PIL import Image, ImageSequence
+from playwright.sync_api import Browser, Page, expect
+
+from page import serve, watch
+from styletransfer import record
+from tests.data import PAINTING, PHOTO
+from tests.page.helpers import MINUTE, UNHURRIED, arguments, open_section, slider
+
+DESKTOP, PHONE = pytest.param((1280, 900), id="desktop"), pytest.param((390, 844), id="phone")
+SLOW_PHONE = pytest.param((390, 844), id="phone", marks=pytest.mark.slow)
+on_both = pytest.mark.parametrize("page", [DESKTOP, PHONE], indirect=True)
+on_desktop = pytest.mark.parametrize("page", [DESKTOP, SLOW_PHONE], indirect=True)  # and among the slow on a phone
+
+
+@pytest.fixture
+def page(url: str, browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+    width, height = request.param
+    page = browser.new_page(viewport={"width": width, "height": height})
+    page.set_default_timeout(MINUTE)
+    expect.set_options(timeout=MINUTE)
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.goto(url)
+    yield page
+    page.close()
+    assert not errors
+
+
+def curve_points(page: Page) -> int:
+    """How many evaluations the curve of the total loss shows."""
+    return page.evaluate(
+        """() => { const plot = document.querySelector('#curves .js-plotly-plot');
+                   return plot ? plot.data.find(curve => curve.name == 'total').y.length : 0; }"""
+    )
+
+
+def shown(page: Page) -> str:
+    return page.locator("#result img").get_attribute("src") or ""
+
+
+@on_both
+def test_a_person_paints_an_example_watches_and_stops(page: Page) -> None:
+    page.locator("#examples .thumbnail-item").first.click()
+    expect(page.locator("#photo img")).to_be_visible()
+    expect(page.locator("#painting img")).to_be_visible()
+    expect(page.locator("#result img")).to_be_visible()  # what the example gives
+    page.get_by_role("button", name="Paint", exact=True).click()
+    expect(page.locator("#status")).to_contain_text("Painting:")
+    page.wait_for_function("document.querySelector('#curves .js-plotly-plot')?.data?.length == 4")
+    before, points = shown(page), curve_points(page)
+    page.wait_for_function(f"document.querySelector('#result img').src != '{before}'")
+    page.wait_for_function(
+        f"document.querySelector('#curves .js-plotly-plot').data[3].y.length > {points}",
+    )
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#status")).to_contain_text("Stopped:")
+    expect(page.get_by_role("button", name="Paint", exact=True)).to_be_enabled()
+    kept = shown(page)
+    with page.expect_download() as download:
+        page.locator("#download").click()
+    with Image.open(BytesIO(download.value.path().read_bytes())) as png:
+        assert png.format == "PNG"
+    assert shown(page) == kept
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "the page scrolls sideways"
+
+
+@on_desktop
+def test_the_page_shows_how_far_the_download_of_vgg19_is(page: Page) -> None:
+    expect(page.locator("#backbone")).to_contain_text("on its way (42%)")
+
+
+@on_desktop
+def test_paint_without_a_photo_says_so_and_can_be_pressed_again(page: Page) -> None:
+    page.get_by_role("button", name="Paint", exact=True).click()
+    expect(page.get_by_text("Choose a photo first.")).to_be_visible()
+    expect(page.get_by_role("button", name="Paint", exact=True)).to_be_enabled()
+
+
+@on_desktop
+def test_a_broken_file_says_so_and_keeps_the_painting(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "holiday.png").write_bytes(PHOTO.read_bytes()[:2000])
+    page.set_input_files("#photo input[type=file]", tmp_path / "holiday.png")
+    page.set_input_files("#painting input[type=file]", PAINTING)
+    expect(page.locator("#painting img")).to_be_visible()
+    page.get_by_role("button", name="Paint", exact=True).click()
+    expect(page.get_by_text("holiday.png")).to_be_visible()
+    expect(page.get_by_role("button", name="Paint", exact=True)).to_be_enabled()
+    expect(page.locator("#outcome")).to_have_count(0)  # nothing to see there
+    expect(page.locator("#painting img")).to_be_visible()
+
+
+def move(page: Page, name: str, value: float) -> None:
+    slider(page, name).fill(str(value))
+    slider(page, name).press("Tab")
+    expect(slider(page, name)).to_have_value(str(value))
+
+
+def paint_small(page: Page, iterations: int) -> None:
+    """An example at a size at which a step takes no time."""
+    open_section(page, "Before you start")
+    expect(slider(page, "size")).to_be_visible()
+    wanted = {"size": 96, "iterations": iterations}
+    for name, value in wanted.items():
+        move(page, name, value)
+    page.locator("#examples .thumbnail-item").first.click()
+    expect(page.locator("#result img")).to_be_visible()
+    for name in wanted:  # the example moves them back a moment after its result is there
+        expect(slider(page, name)).to_have_value(str(getattr(UNHURRIED["balanced"], name)))
+    for name, value in wanted.items():
+        move(page, name, value)
+    page.get_by_role("button", name="Paint", exact=True).click()
+
+
+def annotations(page: Page) -> list[str]:
+    return page.evaluate(
+        """() => (document.querySelector('#curves .js-plotly-plot')?.layout?.annotations ?? []).map(a => a.text)"""
+    )
+
+
+@on_desktop
+def test_a_slider_moved_during_a_run_changes_it_and_pause_and_more_work(page: Page) -> None:
+    paint_small(page, 2000)
+    expect(page.locator("#status")).to_contain_text("Painting:")
+    open_section(page, "Change it")
+    slider(page, "style_weight").fill("8.5")
+    slider(page, "style_weight").press("Tab")
+    page.wait_for_function(
+        "document.querySelector('#curves .js-plotly-plot')?.layout?.annotations?.some(a => a.text == 'turned')"
+    )
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator("#status")).to_contain_text("Paused:")
+    page.get_by_role("button", name="Continue").click()
+    expect(page.locator("#status")).to_contain_text("Painting:")
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#status")).to_contain_text("Stopped:")
+    expect(page.get_by_role("button", name="More")).to_be_enabled()
+    page.get_by_role("button", name="More").click()
+    expect(page.locator("#status")).to_contain_text(f"{watch.MORE} of {watch.MORE}")
+
+
+@on_desktop
+def test_two_visitors_at_once_wait_in_order_and_turn_only_their_own_run(page: Page, url: str) -> None:
+    other = page.context.browser.new_context(viewport=page.viewport_size).new_page()
+    other.set_default_timeout(MINUTE)
+    other.goto(url)
+    paint_small(page, 2000)
+    expect(page.locator("#status")).to_contain_text("Painting:")
+    paint_small(other, 2000)
+    expect(other.locator("#status")).to_contain_text("Waiting for a free place")
+    place = other.locator("#status .progress-text")
+    expect(place).to_contain_text(re.compile(r"queue: 1/1"))
+    assert place.evaluate(
+        """place => { const [box, around] = [place, place.parentElement].map(e => e.getBoundingClientRect());
+                      return around.top <= box.top && box.bottom <= around.bottom + 1; }"""
+    ), "cut off"
+    open_section(other, "Change it")
+    slider(other, "style_weight").fill("8.5")
+    slider(other, "style_weight").press("Tab")
+    page.wait_for_timeout(2000)
+    assert "turned" not in annotations(page)
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#status")).to_contain_text("Stopped:")
+    expect(other.locator("#status")).to_contain_text("Painting:")
+    other.get_by_role("button", name="Stop").click()
+    expect(other.locator("#status")).to_contain_text("Stopped:")
+    assert shown(page) != shown(other)
+    other.context.close()
+
+
+@pytest.mark.slow
+@on_both
+def test_closed_tabs_give_their_places_to_the_next_visitor(
+    page: Page, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    tabs = [page.context.browser.new_context(viewport=page.viewport_size).new_page() for _ in range(2)]
+    with caplog.at_level("INFO", logger="page"):
+        for tab in tabs:
+            tab.set_default_timeout(MINUTE)
+            tab.goto(url)
+            paint_small(tab, 2000)
+            expect(tab.locator("#status")).to_contain_text(
+                "Painting:" if tab is tabs[0] else "Waiting for a free place"
+            )
+        expect(tabs[1].locator("#status")).to_contain_text(re.compile(r"queue: 1/1"))
+        for tab in reversed(tabs):
+            tab.context.close()
+        paint_small(page, 4)
+        expect(page.locator("#status")).to_contain_text("Finished: 4 of 4")
+    outcomes = [record.getMessage().split("outcome=")[1] for record in caplog.records if "outcome=" in record.message]
+    assert outcomes == ["left", "finished"], "the one who closed the tab while waiting never began"
+
+
+@pytest.fixture
+def full_queue(url: str, connect: Callable[[str], Client]) -> Iterator[None]:
+    clients = [connect(url) for _ in range(1 + serve.MOST_WAITING)]
+    jobs = [clients[0].submit(**arguments(iterations=2000, size=256))]
+    next(iter(jobs[0]))  # it has the place, and the others wait
+    jobs += [client.submit(**arguments()) for client in clients[1:]]
+    deadline = time.monotonic() + 30
+    while None in [job.status().rank for job in jobs[1:]] and time.monotonic() < deadline:
+        time.sleep(0.1)
+    yield
+    for job in jobs:
+        job.cancel()
+
+
+@pytest.mark.usefixtures("full_queue")
+def test_where_the_queue_is_full_only_who_presses_paint_is_told(url: str, browser: Browser) -> None:
+    page = browser.new_page()
+    page.goto(url)
+    page.set_input_files("#photo input[type=file]", PHOTO)
+    expect(page.locator("#photo img")).to_be_visible()
+    page.wait_for_timeout(1000)
+    assert page.locator(".toast-body").count() == 0
+    page.get_by_role("button", name="Paint", exact=True).click()
+    expect(page.locator(".toast-body")).to_contain_text("busy")
+    expect(page.get_by_role("button", name="Paint", exact=True)).to_be_enabled()
+    page.close()
+
+
+@on_both
+def test_before_the_first_picture_nothing_but_the_first_step_is_above_the_fold(page: Page) -> None:
+    page.wait_for_selector("#examples img")
+    height = page.viewport_size["height"]
+    for name in ("title", "examples", "photo", "painting", "paint"):
+        box = page.locator(f"#{name}").bounding_box()
+        assert box["y"] >= 0, name
+        assert box["y"] + box["height"] <= height, name
+    for title in ("Styles", "Change it", "Before you start"):
+        assert page.get_by_role("button", name=title).bounding_box()["y"] >= height - 5
+    expect(page.locator("#outcome")).to_have_count(0)
+    expect(page.get_by_role("button", name="Stop")).to_have_count(0)
+
+
+@on_desktop
+def test_the_photos_own_colours_are_previewed_at_once(page: Page) -> None:
+    page.locator("#examples .thumbnail-item").first.click()
+    open_section(page, "Change it")
+    expect(page.locator("#preview img")).to_be_visible()
+    before = page.locator("#preview img").get_attribute("src")
+    page.get_by_label("luminance", exact=True).click()
+    page.wait_for_function(f"document.querySelector('#preview img').src != '{before}'")
+
+
+@on_desktop
+def test_a_person_takes_the_picture_along(url: str, page: Page, tmp_path: Path) -> None:
+    paint_small(page, 30)
+    expect(page.locator("#status")).to_contain_text("Finished:")
+    expect(page.locator("#lapse")).to_be_enabled()
+    with page.expect_download() as download:
+        page.locator("#lapse").click()
+    with Image.open(download.value.path()) as lapse:
+        assert lapse.n_frames >= 2
+        for _ in ImageSequence.Iterator(lapse):
+            lapse.load()
+    with page.expect_download() as download:
+        page.locator("#download").click()
+    mine = tmp_path / "mine.png"
+    mine.write_bytes(download.value.path().read_bytes())
+    assert record.read(mine) == replace(UNHURRIED["balanced"], size=96, iterations=30)
+    open_section(page, "Before and after")
+    expect(page.locator("#compare img")).to_have_count(2)
+    open_section(page, "This visit's pictures")
+    expect(page.locator("#history .thumbnail-item")).to_have_count(1)
+    open_section(page, "Share")
+    page.get_by_role("button", name="Make a link").click()
+    link = page.locator("#link textarea, #link input")
+    expect(link).to_have_value(re.compile("^http.*size=96"))
+    page.goto(link.input_value())
+    expect(page.locator("#photo img")).to_be_visible()
+    expect(page.locator("#painting img")).to_be_visible()
+    open_section(page, "Before you start")
+    expect(slider(page, "size")).to_have_value("96")
+    page.goto(f"{url}?__theme=light&size=huge&photo=nobodys")
+    expect(page.locator("#notice")).to_contain_text("Left out of the link, since it makes no sense here: photo, size.")
+    page.goto(url)
+    page.set_input_files("#photo input[type=file]", mine)
+    expect(page.locator("#notice")).to_contain_text("settings inside this picture are set again")
+    open_section(page, "Before you start")
+    expect(slider(page, "size")).to_have_value("96")
+    expect(slider(page, "iterations")).to_have_value("30")
+
+
+@pytest.mark.parametrize(
+    ("page", "scheme"),
+    [
+        pytest.param((1280, 900), "light", id="desktop-light"),
+        pytest.param((390, 844), "dark", id="phone-dark"),
+        pytest.param((1280, 900), "dark", id="desktop-dark", marks=pytest.mark.slow),
+        pytest.param((390, 844), "light", id="phone-light", marks=pytest.mark.slow),
+    ],
+    indirect=["page"],
+)
+def test_the_page_has_no_serious_barrier(url: str, page: Page, scheme: str) -> None:
+    page.goto(f"{url}?__theme={scheme}")
+    paint_small(page, 10)
+    expect(page.locator("#status")).to_contain_text("Finished:")
+    for title in ("Styles", "Change it", "Before and after", "This visit's pictures", "Share"):
+        open_section(page, title)
+    found = Axe().run(page).response["violations"]
+    serious = [
+        f"{violation['id']}: {[node['html'][:150] for node in violation['nodes'][:3]]}"
+        for violation in found
+        if violation["impact"] in ("serious", "critical")
+    ]
+    assert not serious, "\n".join(serious)

@@ -1,0 +1,153 @@
+"""The endpoints /stylize and /paint, as programs and language models call them."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+from mcp import ClientSession
+from mcp.client.streamable_http import streamable_http_client
+from PIL import Image
+
+import app
+from page import run, serve, watch
+from styletransfer import PRESETS, weights
+from tests.data import PAINTING, PHOTO
+from tests.page.helpers import arguments, order
+
+
+def test_a_program_sees_the_picture_form_and_gets_a_png(client: Client) -> None:
+    frames = list(client.submit(**arguments()))
+    status, png = frames[-1][1], frames[-1][3]
+    assert len(frames) >= 3
+    assert "Finished" in status
+    assert "12 of 12" in status
+    with Image.open(png) as finished, Image.open(PHOTO) as photo:
+        assert (finished.format, finished.mode, max(finished.size)) == ("PNG", "RGB", 96)
+        assert finished.width / finished.height == pytest.approx(photo.width / photo.height, rel=0.02)
+
+
+def test_it_is_said_when_another_backbone_paints(client: Client) -> None:
+    assert "Painted with VGG-16" in client.predict(**arguments(iterations=1))[1]
+
+
+def test_a_cancelled_job_makes_room_for_the_next(client: Client) -> None:
+    job = client.submit(**arguments(iterations=2000, size=128))
+    next(iter(job))
+    job.cancel()
+    assert "Finished" in client.predict(**arguments())[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"photo": None}, "Choose a photo first."),
+        ({"painting": None}, "Choose a painting first."),
+        ({"size": 1e9}, "2048"),
+        ({"size": 100.5}, "size must be a whole number from 64 to 2048"),
+        ({"tv_weight": -1}, "minimum value 0"),
+        ({"preset": "cubist"}, "cubist"),
+    ],
+)
+def test_bad_input_through_the_api_gets_one_sentence(client: Client, changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(AppError) as caught:
+        client.predict(**arguments(**changes))
+    assert sentence in str(caught.value)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_a_language_model_has_the_finished_picture_as_a_tool(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {name: replace(settings, size=96, iterations=4) for name, settings in PRESETS.items()}
+    monkeypatch.setattr(watch, "PRESETS", small)
+    monkeypatch.setattr(weights, "cached_vgg19", lambda: None)
+    page = app.build()
+    url = serve.launch(page, mcp_server=True, prevent_thread_lock=True, quiet=True)[1]
+
+    def sent(file: Path) -> str:
+        return "data:image/webp;base64," + base64.b64encode(file.read_bytes()).decode()
+
+    async def call() -> Any:
+        async with (
+            streamable_http_client(f"{url}gradio_api/mcp/") as (read, write, _),
+            ClientSession(read, write) as session,
+        ):
+            await session.initialize()
+            tools = {tool.name: tool.description for tool in (await session.list_tools()).tools}
+            assert set(tools) == {"paint", "stylize"}
+            assert "finished picture" in tools["paint"]
+            given = {"photo": sent(PHOTO), "painting": sent(PAINTING), "preset": "quick"}
+            return await session.call_tool("paint", given)
+
+    try:
+        with ThreadPoolExecutor(1) as thread:  # this one belongs to the browser
+            answer = thread.submit(anyio.run, call).result()
+    finally:
+        page.close()
+    assert not answer.isError
+    with Image.open(BytesIO(base64.b64decode(answer.content[0].data))) as painted:
+        assert (painted.format, max(painted.size)) == ("PNG", 96)
+
+
+def test_settings_out_of_range_are_refused_and_the_server_stays_up(client: Client) -> None:
+    for changes in (
+        {"size": float("nan")},
+        {"size": "large"},
+        {"size": None},
+        {"iterations": -1},
+        {"iterations": 10**9},
+        {"style_weight_power_of_ten": 1e300},
+        {"content_weight": float("inf")},
+        {"colours": "pink"},
+        {"stroke": 1000},
+        {"preset": ["balanced"]},
+        {"second_painting": {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}},
+    ):
+        with pytest.raises((AppError, ValueError)) as caught:
+            client.predict(**order(**changes))
+        assert "Traceback" not in str(caught.value), changes
+    assert client.predict(**order())[3]
+
+
+def test_missing_and_extra_arguments_are_refused_and_the_server_stays_up(url: str, client: Client) -> None:
+    for data in ([], [None], [1] * 40, {"photo": 3}, "text", None):
+        started = httpx.post(f"{url}gradio_api/call/stylize", json={"data": data})
+        if started.status_code == 200:
+            said = httpx.get(f"{url}gradio_api/call/stylize/{started.json()['event_id']}", timeout=60).text
+            assert "event: error" in said, data
+            assert "Traceback" not in said, data
+    assert client.predict(**order())[3]
+
+
+def test_a_run_that_takes_too_long_ends_with_its_picture(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "LONGEST_RUN", 1.0)
+    _, status, _, png = client.predict(**order(iterations=2000))
+    assert "Stopped" in status
+    assert "A run may take 1 s here" in status
+    assert Image.open(png).size
+
+
+def test_the_health_of_the_server_can_be_asked(url: str) -> None:
+    answer = httpx.get(f"{url}health")
+    assert answer.status_code == 200
+    assert answer.json() == {"status": "ok", "painting": False}
+
+
+def test_a_job_is_one_line_in_the_log_with_nothing_of_the_visitor_in_it(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, logger="page"):
+        client.predict(**order(iterations=3))
+    lines = [record.getMessage() for record in caplog.records if record.name.startswith("page")]
+    assert len(lines) == 1
+    assert re.fullmatch(r"job size=64 preset=balanced seconds=\d+\.\d evaluations=3 outcome=finished", lines[0])

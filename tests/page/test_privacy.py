@@ -1,0 +1,130 @@
+"""What strangers and other sites' pages can neither read nor start."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+from playwright.sync_api import Browser
+
+from page import choose
+from tests.data import ROOT, encode, noise, one_sentence
+from tests.page.helpers import order
+
+
+def test_files_outside_the_apps_folders_and_of_other_visits_are_refused(url: str, folder: Path) -> None:
+    theirs = folder / "painting-other" / "painting-1.png"
+    theirs.parent.mkdir()
+    theirs.write_bytes(encode(noise(), "PNG"))
+    guesses = ["/etc/passwd", str(ROOT / "app.py"), str(ROOT / "styletransfer" / "loop.py"), str(theirs), "app.py"]
+    guesses += ["..%2f..%2f..%2fetc%2fpasswd", f"{choose.EXAMPLES}/../app.py", f"{choose.EXAMPLES}/%2e%2e/app.py"]
+    for guess in guesses:
+        for door in ("gradio_api/file=", "file=", "static/", "gradio_api/upload/"):
+            connection = http.client.HTTPConnection(urlsplit(url).netloc)  # httpx would take the dots out
+            connection.request("GET", f"/{door}{guess}")
+            answer = connection.getresponse()
+            assert answer.status in (403, 404, 405), (door, guess)
+            body = answer.read()
+            assert b"root:" not in body and b"from __future__" not in body
+            connection.close()
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", str(ROOT / "app.py"), "../../../etc/passwd"])
+def test_a_path_sent_for_a_picture_reads_no_file_of_the_server(url: str, client: Client, path: str) -> None:
+    data = [{"path": path, "meta": {"_type": "gradio.FileData"}}, None, "quick"]
+    started = httpx.post(f"{url}gradio_api/call/paint", json={"data": data}).json()
+    said = httpx.get(f"{url}gradio_api/call/paint/{started['event_id']}", timeout=60).text
+    assert "event: error" in said
+    assert "root:" not in said
+    assert client.predict(**order())[3]
+
+
+ELSEWHERE = {"Host": "demo.example", "Origin": "https://elsewhere.example"}
+
+
+@pytest.mark.parametrize("door", ["call/paint", "queue/join", "upload", "cancel", "reset"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site", "Origin": "https://other.demo.example", "Host": "demo.example"},
+        ELSEWHERE,
+        {**ELSEWHERE, "X-Forwarded-Host": "elsewhere.example"},  # which its page may add
+        {"Host": "demo.example", "Origin": "null"},
+    ],
+)
+def test_another_sites_page_can_start_nothing(url: str, door: str, said: dict[str, str]) -> None:
+    body = {"content": "{}", "headers": {"Content-Type": "text/plain", **said}}
+    assert httpx.post(f"{url}gradio_api/{door}", **body).status_code == 403
+
+
+@pytest.mark.parametrize("door", ["config", "gradio_api/info", "gradio_api/queue/data?session_hash=x"])
+def test_another_sites_page_can_read_nothing(url: str, door: str) -> None:
+    assert httpx.get(f"{url}{door}", headers=ELSEWHERE).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},  # a program
+        {"Sec-Fetch-Site": "same-origin", "Origin": "https://demo.example"},  # a proxy that gives another host
+        {"Origin": "http://demo.example", "Host": "demo.example"},
+        {"Origin": "http://demo.example:8080", "Host": "demo.example"},  # a proxy that drops the port
+    ],
+)
+def test_the_pages_own_calls_and_programs_come_through(url: str, said: dict[str, str]) -> None:
+    data = {"data": [None, None, "quick"]}
+    assert httpx.post(f"{url}gradio_api/call/paint", json=data, headers=said).status_code == 200
+
+
+def test_a_link_from_another_site_opens_the_page(url: str) -> None:
+    headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    assert "Photo to painting" in httpx.get(url, headers=headers).text
+
+
+def test_a_real_browser_tells_the_other_sites_page_from_ours(url: str, browser: Browser) -> None:
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("content-type", "text/html")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    ask = """async ([address, mode]) => {
+        const asked = {method: 'POST', mode, body: '{"data": [null, null, "quick"]}'};
+        if (mode == 'cors') asked.headers = {'content-type': 'application/json'};
+        try { return (await fetch(address + 'gradio_api/call/paint', asked)).status } catch (error) { return 0 }
+    }"""
+    elsewhere = ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere)
+    threading.Thread(target=elsewhere.serve_forever, daemon=True).start()
+    page = browser.new_page()
+    answers: list[int] = []
+    page.on("response", lambda response: answers.append(response.status) if "call/paint" in response.url else None)
+    page.goto(f"http://127.0.0.1:{elsewhere.server_port}/")
+    for mode in ("cors", "no-cors"):
+        page.evaluate(ask, [url, mode])
+    assert answers.count(403) == 2
+    page.goto(url)
+    assert page.evaluate(ask, [url, "cors"]) == 200
+    page.close()
+    elsewhere.shutdown()
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://127.0.0.1/x.png", "http://[::1]:7860/config", "http://169.254.169.254/", "http://a.invalid/x.png"],
+)
+def test_an_address_of_this_machine_or_of_none_is_refused_in_one_sentence(client: Client, address: str) -> None:
+    with pytest.raises(AppError, match="save the picture, and send the file") as caught:
+        client.predict(**order(photo={"path": address, "meta": {"_type": "gradio.FileData"}}))
+    assert one_sentence(caught.value)

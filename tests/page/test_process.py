@@ -1,0 +1,62 @@
+"""The server as a process: its start, its end, and its memory after many visits."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from gradio_client import Client
+
+from benchmarks import soak
+from page import choose, run
+from styletransfer import Settings
+from tests.data import PAINTING, PHOTO, ROOT
+from tests.page.helpers import order
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of Unix")
+def test_sigterm_during_a_run_ends_the_process_within_five_seconds(tmp_path: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "STYLETRANSFER_VGG19": "", "TORCH_HOME": str(tmp_path)}
+    command = [sys.executable, "-u", "app.py"]
+    server = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        found = (re.findall(r"http://\S+", line) for line in server.stdout or ())
+        client = Client(next(match[0] for match in found if match), verbose=False)
+        job = client.submit(**order(size=512, iterations=2000))
+        next(iter(job))
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(5) == 128 + signal.SIGTERM
+        with pytest.raises(ProcessLookupError):
+            os.killpg(server.pid, 0)
+        assert not list(tmp_path.glob("photo-to-painting-*")), "what visitors brought goes too"
+    finally:
+        server.kill()
+
+
+@pytest.mark.slow
+def test_visits_in_a_row_leave_the_memory_flat() -> None:
+    _, counts, states = soak.soak(21)  # `python -m benchmarks.soak` has 200
+    assert not [what for what in counts if what.startswith("failed")], counts
+    assert min(counts["painted"], counts["left"], counts["refused"]) >= 3
+    assert states[-1].memory - states[0].memory < soak.MOST_GROWTH
+    assert states[-1].open_files <= states[0].open_files + 10
+
+
+def test_what_the_first_visitor_would_wait_for_is_done_before(evaluated: Counter[str]) -> None:
+    run.warm_up(str(PHOTO), str(choose.EXAMPLES / "style" / "waves.webp"), Settings(size=192, stages=2))
+    assert evaluated["all"] == 2, "one in each stage"
+
+
+def test_warming_up_gives_way_to_a_visitor(evaluated: Counter[str]) -> None:
+    with run.COMPUTE:
+        run.warm_up(str(PHOTO), str(PAINTING), Settings(size=192, stages=2))
+    assert evaluated["all"] == 0

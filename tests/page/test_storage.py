@@ -1,0 +1,218 @@
+"""Temporary files: what stays, what is deleted, and what happens on a full disk."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import types
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import httpx
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image
+from playwright.sync_api import Browser, expect
+
+import app
+from page import disk, keep, run, watch
+from tests.data import PAINTING, PHOTO, ROOT
+from tests.page.helpers import coloured, open_section, order, slider
+
+
+def test_nothing_of_a_visit_by_program_stays_on_disk_but_what_it_brought_and_was_given(
+    client: Client, folder: Path, tmp_path: Path
+) -> None:
+    before = {path for path in folder.rglob("*") if path.is_file()}
+    client.predict(**order(photo=handle_file(coloured(tmp_path, 17))))
+    with suppress(AppError):
+        client.predict(**order(photo=handle_file(coloured(tmp_path, 18)), size=-1))
+    stayed = {path for path in folder.rglob("*") if path.is_file()} - before
+    assert sorted(path.name for path in stayed) == ["17.png", "18.png", "image.jpeg", "painting-1.png"]
+    assert not [file for visit in folder.glob("painting-*") for file in visit.iterdir()], "nor of those before"
+
+
+def test_a_full_disk_costs_the_file_and_not_the_picture(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(keep.record, "save_png", full)
+    picture, status, _, png = client.predict(**order())
+    assert "the disk is full" in status
+    assert "Finished" in status
+    assert picture
+    assert not png
+
+
+UNTIDIED = "import app; app.disk.SECONDS_PER_TIDYING = 1e6; app.main()"  # the test has the disk to itself
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """A page in whose own view of this machine temporary files lie on a disk of 24 MB; its address, and that disk."""
+    apart = ["unshare", "--mount", "--map-root-user", "sh", "-c"]
+    mount = f"mount -t tmpfs -o size=24m tmpfs {tmp_path}"
+    if subprocess.run([*apart, mount], capture_output=True).returncode:
+        pytest.skip("this machine lends no disk of its own to a process")
+    command = [*apart, f"{mount} && exec {sys.executable} -u -c '{UNTIDIED}'"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "STYLETRANSFER_VGG19": "none"}
+    server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+    found = (re.findall(r"http://\S+", line) for line in server.stdout or ())
+    yield f"{next(match[0] for match in found if match)}/", Path(f"/proc/{server.pid}/root{tmp_path}")
+    server.kill()
+
+
+def fill(disk: Path) -> Path:
+    filler = disk / "filler"
+    with suppress(OSError), filler.open("ab", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    assert os.statvfs(disk).f_bavail == 0
+    return filler
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a disk of its own for a process")
+def test_a_disk_that_fills_up_during_a_run_costs_no_picture(small_disk: tuple[str, Path], browser: Browser) -> None:
+    url, disk = small_disk
+    page = browser.new_page()
+    page.set_default_timeout(60_000)
+    expect.set_options(timeout=60_000)
+    page.goto(f"{url}?photo=chelsea&painting=woodcut&size=128&iterations=60")
+    expect(page.locator("#painting img")).to_be_visible()
+    open_section(page, "Before you start")
+    expect(slider(page, "size")).to_have_value("128")
+    paint = page.get_by_role("button", name="Paint", exact=True)
+    paint.click()
+    expect(page.locator("#status")).to_contain_text("Painting:")
+    filler = fill(disk)
+    expect(page.locator("#status")).to_contain_text("Finished:")
+    expect(page.locator("#status")).to_contain_text("could not be saved (the disk is full)")
+    picture = page.locator("#result img").get_attribute("src") or ""
+    sent = base64.b64decode(picture.removeprefix("data:image/jpeg;base64,"))
+    assert max(Image.open(io.BytesIO(sent)).size) == 128
+    expect(paint).to_be_enabled()
+    expect(page.locator("#download")).to_be_disabled()
+    expect(page.get_by_role("button", name="More")).to_be_disabled()
+    assert page.locator(".toast-body").count() == 0
+    fill(disk)
+    page.locator("#photo").get_by_label("Remove Image").click()
+    page.set_input_files("#photo input[type=file]", PHOTO)
+    expect(page.locator(".toast-body")).to_contain_text("The disk of this server is full")
+    filler.unlink()
+    page.set_input_files("#photo input[type=file]", PHOTO)
+    expect(page.locator("#photo img")).to_be_visible()
+    paint.click()
+    expect(page.locator("#download")).to_be_enabled()
+    with page.expect_download() as download:
+        page.locator("#download").click()
+    assert max(Image.open(download.value.path()).size) == 128
+    page.close()
+
+
+@pytest.mark.parametrize(("limit", "most"), [("MOST_STORED", 3500), ("MOST_FILES", 3)])
+def test_the_files_of_many_visits_stay_within_a_limit_and_the_newest_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, most: int
+) -> None:
+    for number in range(10):
+        file = tmp_path / f"visit-{number}" / "photo.png"
+        file.parent.mkdir()
+        file.write_bytes(bytes(1000))
+        os.utime(file, (number, number))
+    monkeypatch.setattr(disk, limit, most)
+    disk.make_room(tmp_path)
+    assert sorted(path.parent.name for path in tmp_path.rglob("*.png")) == ["visit-7", "visit-8", "visit-9"]
+
+
+def test_where_the_disk_has_little_left_half_of_it_stays_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(10):
+        (tmp_path / f"{number}.png").write_bytes(bytes(1000))
+        os.utime(tmp_path / f"{number}.png", (number, number))
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=2000))
+    disk.make_room(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{number}.png" for number in range(4, 10)]
+
+
+def test_visits_that_end_while_room_is_made_do_not_end_the_tidying(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk, "SECONDS_PER_TIDYING", 0.001)
+    monkeypatch.setattr(disk, "MOST_FILES", 20)
+    monkeypatch.setattr(disk.signal, "signal", lambda *_: None)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(disk.gradio.mcp, "DEFAULT_TEMP_DIR", "")
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "")
+    with disk.own_folder() as folder:
+        for number in range(300):
+            visit = folder / f"painting-{number}"
+            visit.mkdir()
+            for name in range(3):
+                (visit / f"{name}.png").write_bytes(b"x")
+            shutil.rmtree(visit, ignore_errors=True)
+        for number in range(100):
+            (folder / f"{number}.png").write_bytes(b"x")
+        deadline = time.monotonic() + 20
+        while len(list(folder.glob("*.png"))) > 20 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert len(list(folder.glob("*.png"))) <= 20
+    assert not folder.exists()
+
+
+def test_empty_folders_are_tidied_away_but_a_visits_own_and_those_just_made(tmp_path: Path) -> None:
+    for name in ("gradio/left", "gradio/new", "gradio/used", "painting-visit"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "gradio" / "used" / "photo.png").write_bytes(b"x")
+    for name in ("gradio/left", "gradio/used", "painting-visit"):
+        os.utime(tmp_path / name, (0, 0))
+    disk.make_room(tmp_path)
+    stay = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_dir()}
+    assert stay == {"gradio", "gradio/new", "gradio/used", "painting-visit"}
+
+
+def test_a_photo_that_has_been_tidied_away_is_asked_for_again(url: str) -> None:
+    def bring(path: Path) -> str:
+        return httpx.post(f"{url}gradio_api/upload", files={"files": path.open("rb")}).json()[0]
+
+    brought = [bring(PHOTO), bring(PAINTING)]
+    Path(brought[0]).unlink()
+    data = [*({"path": path, "meta": {"_type": "gradio.FileData"}} for path in brought), "quick"]
+    started = httpx.post(f"{url}gradio_api/call/paint", json={"data": data}).json()
+    said = httpx.get(f"{url}gradio_api/call/paint/{started['event_id']}", timeout=60).text
+    assert "choose it again" in said, said
+
+
+def test_a_photo_that_is_tidied_away_during_a_run_costs_the_file_and_not_the_picture(tmp_path: Path) -> None:
+    photo = coloured(tmp_path, 5)
+    job = watch.Job()
+    watch.begin(job)
+    updates = watch.stylize(job, str(photo), str(PAINTING), "quick", 64, 9, 7.3, 1, 0, "painting", 1, 0.5)
+    next(updates), next(updates)
+    photo.unlink()
+    *_, (picture, status, _, png) = updates
+    assert isinstance(picture, Image.Image)
+    assert "could not be saved" in status
+    assert png is None
+    assert list(Path(job.folder.name).iterdir()) == []
+    assert app.show(job)[2] is None, "nothing of an earlier picture stands beside it"
+
+
+def test_what_cannot_be_noted_on_a_full_disk_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    job = watch.Job()
+    watch.begin(job)
+    monkeypatch.setattr(run.Wishes, "turn", full)
+    with pytest.raises(gr.Error, match="The disk of this server is full"):
+        watch.steer(job, "quick", 64, 9, 7.3, 1, 0, "painting", 1, 0.5)
