@@ -1,4 +1,4 @@
-"""What to paint and like what: examples, the two drop zones, the gallery of styles."""
+"""The page's own pictures, and the components in which a visitor chooses a photo and a painting."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 class Example(NamedTuple):
-    """A photo, a painting, and what the default preset makes of them."""
+    """The paths of a photo, of a painting, and of the result that the default preset gives."""
 
     photo: str
     painting: str
@@ -22,44 +22,47 @@ class Example(NamedTuple):
 
 
 def examples() -> list[Example]:
-    """The rows of examples/pairs.csv, as paths."""
+    """Return the rows of examples/pairs.csv, as paths."""
     with (EXAMPLES / "pairs.csv").open(encoding="utf-8") as file:
         return [
             Example(
-                photo_file(pair["photo"]),
-                style_file(pair["painting"]),
-                str(EXAMPLES / "results" / f"{pair['photo']}--{pair['painting']}.jpg"),
+                photo=content_path(pair["photo"]),
+                painting=style_path(pair["painting"]),
+                result=str(EXAMPLES / "results" / f"{pair['photo']}--{pair['painting']}.jpg"),
             )
             for pair in csv.DictReader(file)
         ]
 
 
 def styles() -> list[tuple[str, str]]:
-    """The rows of examples/styles.csv: a path, and what it is and by whom."""
+    """Return the rows of examples/styles.csv: the path of each style, and its title with its maker."""
     with (EXAMPLES / "styles.csv").open(encoding="utf-8") as file:
-        return [(style_file(row["style"]), f"{row['title']} ({row['maker']})") for row in csv.DictReader(file)]
+        return [(style_path(row["style"]), f"{row['title']} ({row['maker']})") for row in csv.DictReader(file)]
 
 
-def photo_file(name: str) -> str:
-    """The path of an example's photo."""
+def content_path(name: str) -> str:
+    """Return the path of an example's photo."""
     return str(EXAMPLES / "content" / f"{name}.jpg")
 
 
-def style_file(name: str) -> str:
-    """The path of a style of ours."""
+def style_path(name: str) -> str:
+    """Return the path of a style."""
     return str(EXAMPLES / "style" / f"{name}.webp")
 
 
-def name_of(path: str | None, folder: str) -> str | None:
-    """What one of our own pictures is called, for a link; None for a visitor's, whatever its file is called."""
+def example_name(path: str | None, folder: str) -> str | None:
+    """Return the name of the picture at `path` if it is one of examples/`folder`, byte for byte, or None.
+
+    A visitor's own picture has no name, even where its file is called like one of the examples.
+    """
     if not path or not Path(path).is_file():
         return None
-    ours = EXAMPLES / folder / Path(path).name
-    return ours.stem if ours.is_file() and filecmp.cmp(path, ours, shallow=False) else None
+    example = EXAMPLES / folder / Path(path).name
+    return example.stem if example.is_file() and filecmp.cmp(path, example, shallow=False) else None
 
 
-def strip() -> gr.Gallery:
-    """The examples' results, to be clicked."""
+def example_gallery() -> gr.Gallery:
+    """Build the row of the examples' results; pressing one chooses it."""
     labels = [
         f"{Path(example.photo).stem} as {Path(example.painting).stem}".replace("-", " ") for example in examples()
     ]
@@ -67,8 +70,8 @@ def strip() -> gr.Gallery:
     return _gallery(pictures, label="Examples: press one", show_label=False, elem_id="examples", columns=8)
 
 
-def gallery() -> gr.Gallery:
-    """The styles, to be clicked."""
+def style_gallery() -> gr.Gallery:
+    """Build the gallery of the styles; pressing one chooses it."""
     return _gallery(styles(), label="Styles: press one", show_label=False, elem_id="styles", columns=3)
 
 
@@ -77,17 +80,21 @@ def _gallery(pictures: list[tuple[str, str]], **look: Any) -> gr.Gallery:
     return gr.Gallery(pictures, height="auto", object_fit="cover", **plain, **look)
 
 
-def picture(label: str, *, webcam: bool = False) -> gr.Image:
-    """A drop zone that hands over the file as it came: reading it, and refusing it, is the engine's.
+def image_input(label: str, *, webcam: bool = False) -> gr.Image:
+    """Build a drop zone.
 
-    Never send it a gr.update or gr.skip: Gradio would then build it anew for that visitor, with its own reading.
+    Events that read it need `preprocess=False`, and `file_path` for its value: the engine reads the file as it was
+    uploaded, and explains a broken one better than Gradio.
     """
     sources: list[Any] = ["upload", "clipboard", *(["webcam"] if webcam else [])]
-    image = gr.Image(label=label, sources=sources, height=220, elem_id=label.lower().replace(" ", "-"), buttons=[])
-    image.preprocess = lambda payload: payload and payload.path  # type: ignore
-    return image
+    return gr.Image(label=label, sources=sources, height=220, elem_id=label.lower().replace(" ", "-"), buttons=[])
 
 
-def surprise() -> tuple[str, str]:
-    """A photo and a painting of ours, by chance."""
+def file_path(value: dict[str, Any] | None) -> str | None:
+    """Return the path of the file in a drop zone, given its value without preprocessing; None if it is empty."""
+    return value["path"] if value else None
+
+
+def random_pair() -> tuple[str, str]:
+    """Return the paths of a random photo and a random style."""
     return random.choice(examples()).photo, random.choice(styles())[0]

@@ -1,336 +1,478 @@
-"""A run as a visitor sees it: the picture that forms, the status, the curves; and the hand on it while it runs."""
+"""What each button and slider of the page does."""
 
 from __future__ import annotations
 
 import errno
-import html
 import logging
-import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import plotly.graph_objects as go
 from PIL import Image
 
-from styletransfer import PRESETS, Losses, Settings, StyleTransferError, colour, pictures
+from styletransfer import Losses, Settings, StyleTransferError, colour, pictures, record
 
-from . import run, turn
-from .keep import Kept, Lapse
-from .run import Order, Refused, View, Wishes
+from . import share_link, worker
+from .config import DEFAULT_PRESET, ServerConfig
+from .controls import CONTROLS, LABELS, find_preset, get_preset, slider_values, to_settings
+from .examples import examples, file_path, styles
+from .results import SavedResult, TimeLapse
+from .session import Session
+from .status import describe_progress, plot_losses, status_html
+from .worker import Failure, Request, RunEnd
 
 SECONDS_PER_PLOT = 1.5
-MOST_KEPT = 24
-LONGEST_PAUSE = 120.0  # seconds: others may be waiting
-MORE = 20  # evaluations of a press on More
+MAX_PAUSE_SECONDS = 120.0  # other visitors may be waiting
+STEPS_OF_MORE = 20
 PREVIEW_SIZE = 320  # pixels of the long side
-CURVES = {"content": "#3b82c4", "style": "#d9573f", "tv": "#3f9b72", "total": "#8f7bd1"}
-PREVIEWING = threading.Lock()  # reading a large picture takes a gigabyte
+PREVIEW_LOCK = threading.Lock()  # to read a large picture takes a gigabyte
 log = logging.getLogger(__name__)
 
-
-class Job:
-    """What a visitor's buttons and running picture share, and what the visit has made so far."""
-
-    def __init__(self) -> None:
-        self.folder = tempfile.TemporaryDirectory(prefix="painting-")  # goes when the visitor does
-        self.wishes = Wishes(self.folder.name)
-        self.paused = threading.Event()
-        self.running = False
-        self.seen = False  # whether there is anything where the result belongs
-        self.kept: list[Kept] = []
-        self.made = 0  # pictures in all
-        self.current: Kept | None = None  # the one that More goes on from
-
-    def __deepcopy__(self, memo: object) -> Job:
-        return Job()  # each visitor's own
-
-    def keep(self, kept: Kept) -> None:
-        """One picture more, and none too many."""
-        self.current = kept
-        self.kept.append(kept)
-        if len(self.kept) > MOST_KEPT:
-            self.kept.pop(0).forget()
+File = dict[str, Any] | None
+"""What a drop zone holds: see `examples.file_path`."""
+Changes = dict[Any, Any]
+"""New values by component. A component that is left out stays as it is."""
 
 
-def stylize(
-    job: Job,
-    photo: str | None,
-    painting: str | None,
-    preset: str,
-    size: float,
-    iterations: float,
-    style_weight_power_of_ten: float,
-    content_weight: float,
-    tv_weight: float,
-    colours: str,
-    stroke: float,
-    mix: float,
-    second_painting: str | None = None,
-) -> Iterator[tuple[Any, Any, Any, Any]]:
-    """Paint the photo in the manner of the painting; gives the picture, the status, the curves and a PNG file.
+@dataclass(frozen=True, eq=False)
+class Components:
+    """The components that handlers read or change; layout.py says where they are on the page."""
 
-    Args:
-        photo: The photo to paint.
-        painting: The painting to paint it like.
-        preset: quick, balanced, best or classic.
-        size: Long side of the result in pixels.
-        iterations: Evaluations of the loss, at most.
-        style_weight_power_of_ten: Strength of the style: 7.3 stands for 2e7.
-        content_weight: Likeness to the photo.
-        tv_weight: Smoothness.
-        colours: painting, luminance or matched.
-        stroke: Size of the strokes.
-        mix: Share of the second painting, if there is one.
-        second_painting: A painting to mix in.
-    """
-    positions = (size, iterations, style_weight_power_of_ten, content_weight, tv_weight, colours, stroke, mix)
-    yield from _painted(job, photo, painting, second_painting, preset, positions)
+    session: gr.State
+    link_query: gr.Textbox
+    examples: gr.Gallery
+    photo: gr.Image
+    painting: gr.Image
+    second_painting: gr.Image
+    notice: gr.Markdown
+    start: gr.Button
+    styles: gr.Gallery
+    surprise: gr.Button
+    preset: gr.Dropdown
+    controls: Mapping[str, gr.Slider | gr.Radio]  # by the name of their setting, in the order of CONTROLS
+    preview: gr.Image
+    outcome: gr.Column
+    result: gr.Image
+    status: gr.HTML
+    pause: gr.Button
+    stop: gr.Button
+    more: gr.Button
+    download: gr.DownloadButton
+    time_lapse: gr.DownloadButton
+    plot: gr.Plot
+    compare: gr.ImageSlider
+    history: gr.Gallery
+    link: gr.Textbox
+    share: gr.Button
+    finished_picture: gr.Image  # of /paint, never shown
 
 
-def paint(photo: str | None, painting: str | None, preset: str = turn.DEFAULT) -> Image.Image:
-    """Paint a photo in the manner of a painting and return the finished picture.
+@dataclass
+class RunLog:
+    """What the log says of a run in the end."""
 
-    Args:
-        photo: The photo to paint.
-        painting: The painting to paint it like.
-        preset: balanced, quick, best or classic: how long it may take.
-    """
-    positions = tuple(turn.turn_to(PRESETS[preset]))
-    *_, (picture, *_) = _painted(Job(), photo, painting, None, preset, positions)
-    return picture
+    outcome: str = "refused"
+    iteration: int = 0
+    started: float = field(default_factory=time.monotonic)
 
 
-def paint_more(
-    job: Job, photo: str | None, painting: str | None, preset: str, *positions: Any
-) -> Iterator[tuple[Any, Any, Any, Any]]:
-    """Go on from the last picture of this visit."""
-    *turned, second_painting = positions
-    yield from _painted(job, photo, painting, second_painting, preset, tuple(turned), more=True)
-
-
-def _painted(
-    job: Job,
-    photo: str | None,
-    painting: str | None,
-    second_painting: str | None,
-    preset: str,
-    positions: tuple[Any, ...],
-    more: bool = False,
-) -> Iterator[tuple[Any, Any, Any, Any]]:
-    started, outcome, done = time.monotonic(), "refused", 0
+@contextmanager
+def log_run(size: Any, preset: str) -> Iterator[RunLog]:
+    """Log one line when the run ends, however it does, and turn a StyleTransferError into a message on the page."""
+    entry = RunLog()
     try:
-        order = _order(job, photo, painting, second_painting, preset, positions, more)
-        yield gr.skip(), told("Looking at the two pictures …"), gr.skip(), gr.skip()
-        curves, marks, lapse, plotted = list[Losses](), dict[int, str](), Lapse(), 0.0
-        outcome = "left"
-        for view in run.paint(order):
-            if isinstance(view, Refused):
-                outcome = "refused" if view.foreseen else "failed"
-                raise gr.Error(view.sentence, title="That does not work", print_exception=False)
-            job.seen = True
-            curves += view.losses
-            marks |= view.marks
-            done = view.iteration
-            lapse.add(view.picture)
-            if view.ended:
-                outcome = view.ended.lower()
-                settings = replace(view.settings, iterations=turn.chosen(preset, positions).iterations)
-                kept, sentence = _saved(job, order, view, lapse, settings)
-                said = status(view, view.ended, sentence=sentence)
-                yield view.picture, said, figure(curves, marks, view), kept.file if kept else None
-                if kept and not job.running:  # a program has taken its file, and has no visit
-                    kept.forget()
-                return
-            plot = gr.skip()
-            if time.monotonic() - plotted > SECONDS_PER_PLOT:
-                plotted, plot = time.monotonic(), figure(curves, marks, view)
-            left = f"about {view.remaining:.0f} s left"
-            yield view.picture, status(view, "Painting", left), plot, gr.skip()
-            if job.paused.is_set():
-                # Not the picture again: Gradio would write its file anew while a browser reads it.
-                yield gr.skip(), status(view, "Paused"), figure(curves, marks, view), gr.skip()
-                yield from _pause(job)
+        yield entry
     except StyleTransferError as error:
-        raise gr.Error(str(error), title="That does not work", print_exception=False) from error
+        raise gr.Error(str(error), title="Cannot paint this", print_exception=False) from error
     finally:
-        facts = positions[0], preset, time.monotonic() - started, done, outcome
+        seconds = time.monotonic() - entry.started
+        facts = size, preset, seconds, entry.iteration, entry.outcome
         log.info("job size=%s preset=%s seconds=%.1f evaluations=%d outcome=%s", *facts)
 
 
-def _order(
-    job: Job,
-    photo: str | None,
-    painting: str | None,
-    second_painting: str | None,
-    preset: str,
-    positions: tuple[Any, ...],
-    more: bool,
-) -> Order:
-    """What was asked for; StyleTransferError if it makes no sense."""
-    settings = turn.chosen(preset, positions)
-    if not photo or not painting:
-        raise StyleTransferError(f"Choose a {'painting' if photo else 'photo'} first.")
-    for what, path in (("photo", photo), ("painting", painting), ("second painting", second_painting)):
-        if path and not Path(path).is_file():  # of yesterday, say
-            raise StyleTransferError(f"The {what} is no longer on the server: choose it again.")
-    paintings = (painting, second_painting) if second_painting else (painting,)
-    if not more:
-        return Order(photo, paintings, settings, None, job.folder.name)
-    if not job.current:
-        raise StyleTransferError("There is no picture to go on from: press Paint first.")
-    if job.current.photo != photo:
-        raise StyleTransferError("The photo is another one by now: press Paint, or reopen one of its pictures.")
-    return Order(photo, paintings, replace(settings, iterations=MORE), job.current.file, job.folder.name)
+@dataclass(frozen=True, eq=False)
+class Handlers:
+    """The functions behind the page's events, which return the new values of its components."""
 
+    components: Components
+    config: ServerConfig
 
-def _saved(job: Job, order: Order, view: View, lapse: Lapse, settings: Settings) -> tuple[Kept | None, str]:
-    """The picture's files, which belong to the visit if there is one; or none, and why."""
-    try:
-        kept = Kept.of(view.picture, Path(job.folder.name), job.made + 1, order.photo, lapse, settings)
-    except (OSError, StyleTransferError) as error:  # no room, or the photo has been tidied away
-        job.current = None
-        if isinstance(error, OSError):
-            why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
-        else:
-            why = str(error).rstrip(".")
-        return None, f"The picture could not be saved ({why}): keep it with a right click or a long press."
-    job.made += 1
-    if job.running:
-        job.keep(kept)
-    return kept, ""
+    # Painting
 
+    def stylize(
+        self,
+        session: Session,
+        photo: File,
+        painting: File,
+        preset: str,
+        size: float,
+        iterations: float,
+        style_weight_power_of_ten: float,
+        content_weight: float,
+        tv_weight: float,
+        colours: str,
+        stroke: float,
+        mix: float,
+        second_painting: File = None,
+    ) -> Iterator[Changes]:
+        """Paint the photo in the manner of the painting; yields the picture, the status, the curves and a PNG file.
 
-def _pause(job: Job) -> Iterator[tuple[Any, Any, Any, Any]]:
-    """Wait until the visitor goes on or leaves; a pause that is too long ends the run, with its picture kept."""
-    end = time.monotonic() + LONGEST_PAUSE
-    while job.paused.is_set() and not job.wishes.stopped and time.monotonic() < end:
-        time.sleep(0.2)
-        yield gr.skip(), gr.skip(), gr.skip(), gr.skip()  # a closed tab is noticed here
-    if job.paused.is_set():
-        job.wishes.stop()
+        Args:
+            photo: The photo to paint.
+            painting: The painting to paint it like.
+            preset: quick, balanced, best or classic.
+            size: Long side of the result in pixels.
+            iterations: Number of steps, at most.
+            style_weight_power_of_ten: Strength of the style: 7.3 stands for 2e7.
+            content_weight: Likeness to the photo.
+            tv_weight: Smoothness.
+            colours: painting, luminance or matched.
+            stroke: Size of the strokes.
+            mix: Share of the second painting, if there is one.
+            second_painting: A painting to mix in.
+        """
+        values = {
+            "size": size,
+            "iterations": iterations,
+            "style_weight": style_weight_power_of_ten,
+            "content_weight": content_weight,
+            "tv_weight": tv_weight,
+            "colours": colours,
+            "stroke": stroke,
+            "mix": mix,
+        }
+        self.check_ranges(preset, values)
+        with log_run(size, preset) as entry:
+            request = self._make_request(session, to_settings(preset, values), photo, painting, second_painting)
+            yield from self._paint(session, request, request.settings.iterations, entry)
 
+    def paint(self, photo: File, painting: File, preset: str = DEFAULT_PRESET) -> Image.Image:
+        """Paint a photo in the manner of a painting and return the finished picture.
 
-def status(view: View, what: str, *more: str, sentence: str = "") -> str:
-    """Where the run is, as a bar and a line, and below what the visitor should know of it."""
-    now = [
-        f"{view.iteration} of {view.iterations}",
-        f"at {view.size} px",
-        f"{view.seconds:.0f} s",
-        *more,
-        view.backbone.upper().replace("VGG", "VGG-"),
-    ]
-    notes = (sentence, *view.notes) if sentence else view.notes
-    return told(f"{what}: {' · '.join(now)}", *notes, share=view.seconds / (view.seconds + view.remaining))
+        Args:
+            photo: The photo to paint.
+            painting: The painting to paint it like.
+            preset: balanced, quick, best or classic: how long it may take.
+        """
+        self.check_ranges(preset, {})
+        session = Session()
+        with log_run(get_preset(preset).size, preset) as entry:
+            request = self._make_request(session, get_preset(preset), photo, painting)
+            *_, last = self._paint(session, request, request.settings.iterations, entry)
+        return last[self.components.result]
 
+    def continue_painting(
+        self, session: Session, photo: File, painting: File, preset: str, *values_and_second_painting: Any
+    ) -> Iterator[Changes]:
+        """Go on from the current picture of this visit."""
+        *in_order, second_painting = values_and_second_painting
+        values = dict(zip(CONTROLS, in_order, strict=True))
+        self.check_ranges(preset, values)
+        with log_run(values["size"], preset) as entry:
+            settings = to_settings(preset, values)
+            request = self._make_request(session, settings, photo, painting, second_painting)
+            if not session.current:
+                raise StyleTransferError("There is no picture to continue: press Paint first.")
+            if session.current.photo != request.photo:
+                raise StyleTransferError("The photo has changed: press Paint, or reopen one of its pictures.")
+            short = replace(settings, iterations=STEPS_OF_MORE)
+            request = request._replace(settings=short, init_image=session.current.file)
+            yield from self._paint(session, request, settings.iterations, entry)
 
-def told(*sentences: str, share: float | None = None) -> str:
-    """Sentences, a paragraph each, below a bar of the share of the time that has passed."""
-    bar = "" if share is None else f'<progress value="{share:.3f}" max="1" aria-label="Painted so far"></progress>'
-    return bar + "".join(f"<p>{html.escape(sentence)}</p>" for sentence in sentences)
+    def check_ranges(self, preset: str, values: Mapping[str, Any]) -> None:
+        """Raise gr.Error if a value is one that its component cannot have.
 
+        Events that read a drop zone have `preprocess=False`, so that Gradio does not check the other inputs either.
+        Unchecked, a power of ten of 1e9 would keep the processor busy for hours.
+        """
+        self.components.preset.preprocess(preset)
+        for name, value in values.items():
+            self._check_range(name, value)
 
-def figure(curves: list[Losses], marks: dict[int, str], view: View) -> go.Figure:
-    """The terms of the loss by step, on one logarithmic scale; dotted lines where a stage began or a hand turned."""
-    labels = {"content": "α content", "style": "β style", "tv": "γ smoothness", "total": "total"}
-    if not view.settings.tv_weight:
-        labels["tv"] = "smoothness (γ = 0)"
-    plot = go.Figure(
-        [
-            go.Scatter(
-                x=list(range(1, len(curves) + 1)),
-                y=[getattr(losses, term) or None for losses in curves],  # a logarithmic scale has no zero
-                name=labels[term],
-                mode="lines",
-                line={"color": colour, "width": 3 if term == "total" else 2},
+    def _check_range(self, name: str, value: Any) -> None:
+        try:
+            self.components.controls[name].preprocess(value)
+        except (TypeError, ValueError) as error:
+            raise gr.Error(f"{LABELS[name]} must be a number, not {value!r}.", print_exception=False) from error
+
+    def _make_request(
+        self, session: Session, settings: Settings, photo: File, painting: File, second_painting: File = None
+    ) -> Request:
+        """Build a request. Raises StyleTransferError if a picture is missing."""
+        files = {
+            "photo": file_path(photo),
+            "painting": file_path(painting),
+            "second painting": file_path(second_painting),
+        }
+        for what in ("photo", "painting"):
+            if not files[what]:
+                raise StyleTransferError(f"Choose a {what} first.")
+        for what, path in files.items():
+            if path and not Path(path).is_file():  # it was uploaded yesterday, say
+                raise StyleTransferError(f"The {what} is no longer on the server: choose it again.")
+        photo_path, *paintings = (path for path in files.values() if path)
+        return Request(
+            photo=photo_path,
+            paintings=tuple(paintings),
+            settings=settings,
+            folder=session.folder,
+            config=self.config,
+        )
+
+    def _paint(self, session: Session, request: Request, iterations: int, entry: RunLog) -> Iterator[Changes]:
+        """Run the request, show how it goes, and save its picture.
+
+        `iterations` is what the visitor's slider says; it is saved in the picture and may be more than this run has.
+        """
+        c = self.components
+        yield {c.status: status_html("Looking at the two pictures …")}
+        losses, marks, time_lapse, last_plot = list[Losses](), dict[int, str](), TimeLapse(), 0.0
+        entry.outcome = "left"  # unless the run comes to an end
+        for update in worker.run(request):
+            if isinstance(update, Failure):
+                entry.outcome = "refused" if update.expected else "failed"
+                raise gr.Error(update.message, title="Cannot paint this", print_exception=False)
+            session.has_output = True
+            losses += update.losses
+            marks |= update.marks
+            entry.iteration = update.iteration
+            time_lapse.add(update.picture)
+            if update.end:
+                entry.outcome = {RunEnd.FINISHED: "finished", RunEnd.STOPPED: "stopped"}[update.end]
+                state = {RunEnd.FINISHED: "Finished", RunEnd.STOPPED: "Stopped"}[update.end]
+                settings = replace(update.settings, iterations=iterations)
+                result, message = self._save_result(session, request, update.picture, time_lapse, settings)
+                try:
+                    yield {
+                        c.result: update.picture,
+                        c.status: describe_progress(update, state, message=message),
+                        c.plot: plot_losses(losses, marks, update),
+                        c.download: result.file if result else None,
+                    }
+                finally:
+                    if result and result not in session.results:
+                        result.delete()  # a program called: Gradio has copied its file, and no visit needs it
+                return
+            changes = {
+                c.result: update.picture,
+                c.status: describe_progress(update, "Painting", f"about {update.remaining:.0f} s left"),
+            }
+            if time.monotonic() - last_plot > SECONDS_PER_PLOT:
+                last_plot = time.monotonic()
+                changes[c.plot] = plot_losses(losses, marks, update)
+            yield changes
+            if session.paused:
+                # Without the picture, whose file Gradio would write again while a browser reads it.
+                yield {c.status: describe_progress(update, "Paused"), c.plot: plot_losses(losses, marks, update)}
+                yield from self._wait_while_paused(session)
+
+    def _save_result(
+        self, session: Session, request: Request, picture: Image.Image, time_lapse: TimeLapse, settings: Settings
+    ) -> tuple[SavedResult | None, str]:
+        """Save the picture's files, for the visit if there is one; if that fails, return a sentence that says why."""
+        try:
+            result = SavedResult.save(
+                picture,
+                folder=session.folder,
+                number=session.count + 1,
+                photo=request.photo,
+                time_lapse=time_lapse,
+                settings=settings,
             )
-            for term, colour in CURVES.items()
-        ]
-    )
-    for iteration, text in marks.items():
-        plot.add_vline(iteration, line_dash="dot", line_color="rgba(128,128,128,0.6)", annotation_text=text)
-    plot.update_layout(
-        height=300,
-        margin={"l": 8, "r": 8, "t": 8, "b": 8},
-        xaxis={"title": "Loss by step", "range": [0, view.iterations], "automargin": True},
-        yaxis={"type": "log", "exponentformat": "power", "dtick": 1, "automargin": True},
-        legend={"orientation": "h", "y": 1.08, "yanchor": "bottom", "x": 0},
-        font={"color": "#808080"},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        uirevision="losses",
-    )
-    for update in (plot.update_xaxes, plot.update_yaxes):
-        update(gridcolor="rgba(128,128,128,0.25)", zeroline=False)
-    return plot
+        except (OSError, StyleTransferError) as error:  # the disk is full, or the photo has been deleted
+            session.current = None
+            if isinstance(error, OSError):
+                why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
+            else:
+                why = str(error).rstrip(".")
+            return None, f"The picture could not be saved ({why}): save it with a right click or a long press."
+        session.count += 1
+        if session.running:
+            session.add(result)
+        return result, ""
 
+    def _wait_while_paused(self, session: Session) -> Iterator[Changes]:
+        """Wait until the visitor goes on, stops or leaves; a pause that is too long ends the run with its picture."""
+        deadline = time.monotonic() + MAX_PAUSE_SECONDS
+        while session.paused and not session.control.stopped and time.monotonic() < deadline:
+            time.sleep(0.2)
+            yield gr.skip()  # here Gradio notices that the tab has been closed
+        if session.paused:
+            session.control.stop()
 
-def steer(job: Job, preset: str, *positions: Any) -> None:
-    """Something was turned: a run of this visitor's that is on follows at its next step."""
-    if not job.running:
-        return
-    try:
-        job.wishes.turn(turn.chosen(preset, positions))
-    except (StyleTransferError, TypeError, ValueError, OverflowError):
-        pass  # a number that is being typed
-    except OSError as error:
-        raise gr.Error(
-            "The disk of this server is full: what you turn does not count.", print_exception=False
-        ) from error
+    # Before, during and after a run
 
+    def start_run(self, session: Session) -> Changes:
+        """Paint or More was pressed: say so until the run's turn comes."""
+        session.control.reset()
+        session.paused = False
+        session.running = True
+        return {
+            **self._enable_buttons(running=True),
+            self.components.status: status_html("Waiting for a free place …"),
+            self.components.outcome: gr.update(visible=True),
+        }
 
-def begin(job: Job) -> tuple[Any, ...]:
-    """Paint or More was pressed: until a place is free, the page says so."""
-    job.wishes.forget()
-    job.paused.clear()
-    job.running = True
-    off = gr.update(interactive=False)
-    return off, off, off, *_while(True), told("Waiting for a free place …"), gr.update(visible=True)
+    def finish_run(self, session: Session) -> Changes:
+        """The run is over: enable the buttons."""
+        session.running = False
+        return self._enable_buttons(running=False, can_continue=bool(session.current))
 
+    def fail_run(self, session: Session) -> Changes:
+        """The run could not start, and a message on the page has said why."""
+        return {
+            **self.finish_run(session),
+            self.components.status: status_html("Nothing was painted this time."),
+            self.components.outcome: gr.update(visible=session.has_output),
+        }
 
-def end(job: Job) -> tuple[Any, ...]:
-    """The run is over: Paint, Surprise me, More, Pause, Stop."""
-    job.running = False
-    on = gr.update(interactive=True)
-    return on, on, gr.update(interactive=bool(job.current)), *_while(False)
+    def _enable_buttons(self, running: bool, can_continue: bool = False) -> Changes:
+        c = self.components
+        return {
+            c.start: gr.update(interactive=not running),
+            c.surprise: gr.update(interactive=not running),
+            c.more: gr.update(interactive=can_continue),
+            c.pause: gr.update(interactive=running, value="Pause"),
+            c.stop: gr.update(interactive=running),
+        }
 
+    def stop_run(self, session: Session) -> None:
+        """End the run at its next step; its picture is kept."""
+        session.control.stop()
 
-def fail(job: Job) -> tuple[Any, ...]:
-    """The run could not begin, and a message on the page has said why."""
-    return *end(job), told("Nothing was painted this time."), gr.update(visible=job.seen)
+    def toggle_pause(self, session: Session) -> str:
+        """Pause the run, or let it go on; returns the new label of the button."""
+        session.paused = not session.paused
+        return "Continue" if session.paused else "Pause"
 
+    def steer(self, session: Session, preset: str, *values: Any) -> None:
+        """A control was moved: this visitor's run, if there is one, follows at its next step."""
+        if not session.running:
+            return
+        try:
+            named = dict(zip(CONTROLS, values, strict=True))
+            self.check_ranges(preset, named)
+            session.control.send(to_settings(preset, named))
+        except OSError as error:
+            raise gr.Error(
+                "The disk of this server is full: your change could not be applied.", print_exception=False
+            ) from error
+        except (gr.Error, StyleTransferError, TypeError, ValueError, OverflowError):
+            pass  # the visitor is still typing the number
 
-def _while(running: bool) -> tuple[Any, Any]:
-    return gr.update(interactive=running, value="Pause"), gr.update(interactive=running)
+    def show_results(self, session: Session) -> Changes:
+        """The run is over: offer its files and show all pictures of the visit."""
+        c, last = self.components, session.current
+        pictures = [(result.file, result.caption) for result in session.results]
+        if not last:  # it could not be saved
+            off = gr.update(value=None, interactive=False)
+            return {c.download: off, c.time_lapse: off, c.compare: None, c.history: pictures}
+        return {
+            c.download: gr.update(interactive=True),
+            c.time_lapse: gr.update(value=last.time_lapse, interactive=True),
+            c.compare: (last.before, last.file),
+            c.history: pictures,
+        }
 
+    # Choosing
 
-def stop(job: Job) -> None:
-    """End the run at its next step, and keep its picture."""
-    job.wishes.stop()
+    def show_example(self, session: Session, event: gr.SelectData) -> Changes:
+        """An example was pressed: show its pictures and, unless a run is on, its settings and its result."""
+        c, example = self.components, examples()[event.index]
+        chosen = {c.photo: example.photo, c.painting: example.painting}
+        if session.running:
+            return chosen
+        session.has_output = True
+        return {
+            **chosen,
+            c.preset: DEFAULT_PRESET,
+            **self._move_controls(get_preset(DEFAULT_PRESET)),
+            c.result: example.result,
+            c.status: status_html("A finished result of this pair. Press Paint to watch it form."),
+            c.plot: None,
+            c.download: None,
+            c.outcome: gr.update(visible=True),
+        }
 
+    def choose_style(self, event: gr.SelectData) -> str:
+        """A style was pressed: return it as the painting."""
+        return styles()[event.index][0]
 
-def pause(job: Job) -> str:
-    """Pause, or go on; gives the button its other name."""
-    if job.paused.is_set():
-        job.paused.clear()
-        return "Pause"
-    job.paused.set()
-    return "Continue"
+    def choose_preset(self, name: str) -> Changes:
+        """A preset was chosen: move the sliders to its settings."""
+        return self._move_controls(get_preset(name))
 
+    def reopen_result(self, session: Session, event: gr.SelectData) -> Changes:
+        """A picture of this visit was pressed: show it again, with the settings that made it."""
+        if session.running:
+            return gr.skip()
+        c = self.components
+        result = session.current = session.results[event.index]
+        return {
+            c.result: result.file,
+            c.status: status_html(f"Picture {result.caption}. More continues it."),
+            c.plot: None,
+            c.download: result.file,
+            c.time_lapse: result.time_lapse,
+            c.compare: (result.before, result.file),
+            **self._restore(result.settings),
+        }
 
-def preview(job: Job, photo: str | None, painting: str | None, colours: str) -> Image.Image | None:
-    """The last picture of this photo, or the photo itself, in about the colours that were chosen."""
-    if not photo or not painting:
+    def restore_settings(self, picture: File) -> Changes:
+        """A picture was uploaded: if it was painted here, restore the settings inside it."""
+        path = file_path(picture)
+        settings = record.read(path) if path else None
+        if not settings:
+            return self._notify("")
+        message = "Settings restored from this picture."
+        if not find_preset(settings):
+            message += " Some of them are not on this page and were left out; the command line has them all."
+        return {**self._restore(settings), **self._notify(message)}
+
+    def follow_link(self, query: str) -> Changes:
+        """The page was opened by a link: show what it asks for."""
+        c, link = self.components, share_link.decode(query)
+        return {
+            c.photo: link.photo,
+            c.painting: link.painting,
+            c.preset: link.preset,
+            **self._move_controls(link.settings),
+            **self._notify(f"Ignored in this link: {', '.join(link.ignored)}." if link.ignored else ""),
+        }
+
+    def make_link(self, photo: File, painting: File, preset: str, *values: Any) -> str:
+        """Return the query of a link to these settings."""
+        named = dict(zip(CONTROLS, values, strict=True))
+        self.check_ranges(preset, named)
+        return share_link.encode(file_path(photo), file_path(painting), preset, named)
+
+    def preview_colours(self, session: Session, photo: File, painting: File, colours: str) -> Image.Image | None:
+        """Return the current picture of this photo, or the photo itself, in about the colours that were chosen."""
+        photo_path, painting_path = file_path(photo), file_path(painting)
+        if not photo_path or not painting_path:
+            return None
+        self._check_range("colours", colours)
+        current = session.current
+        with suppress(StyleTransferError), PREVIEW_LOCK:
+            photo_image, painting_image = (pictures.load(path).image for path in (photo_path, painting_path))
+            is_of_photo = current and current.photo == photo_path
+            image = pictures.load(current.file).image if current and is_of_photo else photo_image.copy()
+            image.thumbnail((PREVIEW_SIZE, PREVIEW_SIZE))
+            return colour.preview(image, photo_image, painting_image, colours)
         return None
-    with suppress(StyleTransferError), PREVIEWING:
-        photo_image, painting_image = (pictures.load(path).image for path in (photo, painting))
-        ours = job.current and job.current.photo == photo
-        shown = pictures.load(job.current.file).image if job.current and ours else photo_image.copy()
-        shown.thumbnail((PREVIEW_SIZE, PREVIEW_SIZE))
-        return colour.preview(shown, photo_image, painting_image, colours)
-    return None
+
+    def _move_controls(self, settings: Settings) -> Changes:
+        return {self.components.controls[name]: value for name, value in slider_values(settings).items()}
+
+    def _restore(self, settings: Settings) -> Changes:
+        """Move the sliders, and choose the preset if one fits."""
+        preset = find_preset(settings)
+        return {**({self.components.preset: preset} if preset else {}), **self._move_controls(settings)}
+
+    def _notify(self, message: str) -> Changes:
+        return {self.components.notice: gr.update(value=message, visible=bool(message))}

@@ -1,4 +1,4 @@
-"""What a visitor takes along: the picture with its settings inside, how it formed, before and after."""
+"""The files of a finished picture: the PNG with its settings inside, the time-lapse, and the photo for comparison."""
 
 from __future__ import annotations
 
@@ -12,65 +12,81 @@ from PIL import Image
 
 from styletransfer import PictureError, Settings, pictures, record
 
-LONGEST_LAPSE = 48  # pictures
-LAPSE_SIZE = 480  # pixels of the long side
+MAX_TIME_LAPSE_FRAMES = 48
+TIME_LAPSE_SIZE = 480  # pixels of the long side
 
 
-class Lapse:
-    """How a picture formed: some of its states, evenly spread over the run however long it is."""
+class TimeLapse:
+    """Images of a picture as it forms, evenly spread over the run however long it is."""
 
     def __init__(self) -> None:
-        self.pictures: list[Image.Image] = []
-        self._every = self._seen = 0
+        self.images: list[Image.Image] = []
+        self._halvings = self._seen = 0
 
-    def add(self, picture: Image.Image) -> None:
-        """One more state; when there are too many, every other one goes."""
+    def add(self, image: Image.Image) -> None:
+        """Add an image; when there are too many, drop every other one and from then on take half as many."""
         self._seen += 1
-        if self._seen % 2**self._every:
+        if self._seen % 2**self._halvings:
             return
-        self.pictures.append(picture.resize(pictures.fit(picture, min(LAPSE_SIZE, max(picture.size)))))
-        if len(self.pictures) > LONGEST_LAPSE:
-            self.pictures = self.pictures[::2]
-            self._every += 1
+        size = pictures.fit(image, min(TIME_LAPSE_SIZE, max(image.size)))
+        self.images.append(image.resize(size))
+        if len(self.images) > MAX_TIME_LAPSE_FRAMES:
+            self.images = self.images[::2]
+            self._halvings += 1
 
     def save(self, file: Path, last: Image.Image) -> None:
-        """As an animated WebP that ends on `last` and stays there for two seconds."""
-        states = [*self.pictures, last.resize(self.pictures[0].size)]
-        durations = [100] * (len(states) - 1) + [2000]
-        states[0].save(file, save_all=True, append_images=states[1:], duration=durations, loop=0, quality=75, method=0)
+        """Save an animated WebP that ends on `last` and stays there for two seconds. Raises OSError."""
+        frames = [*self.images, last.resize(self.images[0].size)]
+        durations = [100] * (len(frames) - 1) + [2000]  # milliseconds
+        frames[0].save(file, save_all=True, append_images=frames[1:], duration=durations, loop=0, quality=75, method=0)
 
 
-class Kept(NamedTuple):
-    """A picture of this visit."""
+class SavedResult(NamedTuple):
+    """A finished picture of a visit, as files."""
 
     file: str  # PNG at full size
-    lapse: str  # WebP
+    time_lapse: str  # WebP
     before: str  # the photo at the same size, JPEG
-    photo: str  # as it was chosen
+    photo: str  # the photo as the visitor chose it
     settings: Settings
     caption: str
 
     @classmethod
-    def of(cls, picture: Image.Image, folder: Path, number: int, photo: str, lapse: Lapse, settings: Settings) -> Kept:
-        """Save a run's last picture as the `number`th of the visit, with the settings that it was made with.
+    def save(
+        cls,
+        image: Image.Image,
+        *,
+        folder: Path,
+        number: int,
+        photo: str,
+        time_lapse: TimeLapse,
+        settings: Settings,
+    ) -> SavedResult:
+        """Save a run's last image in `folder`, as the `number`th of the visit, with the settings that made it.
 
-        Raises OSError, or PictureError if there is no such photo any more, with none of its files left.
+        Raises OSError, or PictureError if the photo is no longer there; then it leaves no file behind.
         """
-        file, moving, before = (folder / f"painting-{number}{suffix}" for suffix in (".png", ".webp", ".jpg"))
-        caption = f"{number}: {max(picture.size)} px, β {settings.style_weight:.0e}, {settings.colours}"
-        kept = cls(str(file), str(moving), str(before), photo, settings, caption)
+        png, webp, jpeg = (folder / f"painting-{number}{suffix}" for suffix in (".png", ".webp", ".jpg"))
+        result = cls(
+            file=str(png),
+            time_lapse=str(webp),
+            before=str(jpeg),
+            photo=photo,
+            settings=settings,
+            caption=f"{number}: {max(image.size)} px, β {settings.style_weight:.0e}, {settings.colours}",
+        )
         try:
-            record.save_png(picture, file, settings)
-            lapse.save(moving, picture)
-            pictures.load(photo).image.resize(picture.size).save(before, quality=90)
-            if shutil.disk_usage(folder).free < 2 * sum(written.stat().st_size for written in (file, moving, before)):
+            record.save_png(image, png, settings)
+            time_lapse.save(webp, image)
+            pictures.load(photo).image.resize(image.size).save(jpeg, quality=90)
+            if shutil.disk_usage(folder).free < 2 * sum(file.stat().st_size for file in (png, webp, jpeg)):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # Gradio sends copies of them
         except (OSError, PictureError):
-            kept.forget()
+            result.delete()
             raise
-        return kept
+        return result
 
-    def forget(self) -> None:
-        """Remove its files."""
-        for file in (self.file, self.lapse, self.before):
+    def delete(self) -> None:
+        """Delete its files."""
+        for file in (self.file, self.time_lapse, self.before):
             Path(file).unlink(missing_ok=True)

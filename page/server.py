@@ -1,4 +1,4 @@
-"""The page on the network: what it answers beside Gradio, and what it refuses."""
+"""The page on the network: its limits, the requests that it refuses, its health and its log."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from urllib.parse import urljoin, urlsplit
 import gradio as gr
 import httpx
 import safehttpx
-from gradio import processing_utils
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
@@ -19,88 +18,92 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from . import choose, disk, run
+from . import gradio_patches, storage, worker
+from .examples import EXAMPLES
 
-MOST_WAITING = 8
-LARGEST_FILE = 20 << 20  # bytes
-LARGEST_BODY = LARGEST_FILE + (1 << 20)  # a file and what surrounds it
-MOST_VISITS = 1000  # kept in memory, 0.15 MB each; beyond, those that were idle longest are forgotten
-MOST_REDIRECTS = 5
-LONGEST_FETCH = 60.0  # seconds
+MAX_WAITING = 8
+MAX_FILE_BYTES = 20 << 20
+MAX_BODY_BYTES = MAX_FILE_BYTES + (1 << 20)  # a file and the form around it
+MAX_SESSIONS = 1000  # kept in memory, 0.15 MB each; Gradio then drops the one that has been idle longest
+MAX_REDIRECTS = 5
+MAX_FETCH_SECONDS = 60.0
 
 
 class BodyLimit:
-    """Refuses a request whose body is longer than LARGEST_BODY, and reads no more of it."""
+    """Middleware that refuses a request whose body is longer than MAX_BODY_BYTES, and reads no more of it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Handle a request."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        said = f"More than {LARGEST_FILE >> 20} MB: send a smaller file."
-        # The connection is closed, or the rest would still be read.
-        refusal = PlainTextResponse(said, 413, {"connection": "close"})
+        message = f"More than {MAX_FILE_BYTES >> 20} MB: send a smaller file."
+        # Close the connection, or the server would still read the rest.
+        refusal = PlainTextResponse(message, 413, {"connection": "close"})
         declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if not declared.isdigit() or int(declared) > LARGEST_BODY:
+        if not declared.isdigit() or int(declared) > MAX_BODY_BYTES:
             return await refusal(scope, receive, send)
         read, refused, more = 0, False, False
 
-        async def counted() -> Message:
+        async def receive_counted() -> Message:
             nonlocal read, refused, more
             message = await receive()
             more = message.get("more_body", False)
             read += len(message.get("body", b""))
-            if read > LARGEST_BODY and not refused:
+            if read > MAX_BODY_BYTES and not refused:
                 refused = True
                 await refusal(scope, receive, send)
-            # To the application the sender of an endless body has left.
+            # Tell the application that the client has left, or it would wait for the rest.
             return {"type": "http.disconnect"} if refused else message
 
-        async def unless_refused(message: Message) -> None:
-            if more and message["type"] == "http.response.start":  # the application has refused it
+        async def send_unless_refused(message: Message) -> None:
+            if more and message["type"] == "http.response.start":  # the application answers before it has read all
                 message["headers"] = [*message.get("headers", []), (b"connection", b"close")]
             if not refused:
                 await send(message)
 
         try:
-            await self.app(scope, counted, unless_refused)
+            await self.app(scope, receive_counted, send_unless_refused)
         except ClientDisconnect:
             if not refused:
                 raise
 
 
 class SameOrigin:
-    """Refuses what another site's page asks for in a visitor's browser: it would paint, or read, in their name.
+    """Middleware that refuses requests of other sites' pages: they would paint, or read, in the visitor's name.
 
-    Gradio forbids only the reading, and only where the page itself is on this machine. A browser says where a request
-    comes from (Fetch Metadata); an old one, or one without HTTPS, names the origin. Programs say neither.
+    Gradio prevents only reading, and only where it runs on the visitor's own machine. A browser says where a request
+    comes from (Fetch Metadata); an old browser, or one without HTTPS, names the origin. Programs send neither header.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
-        foreign = scope["type"] == "http" and self._foreign(scope["method"], Headers(scope=scope))
-        refusal = PlainTextResponse("Another site's page may not ask for this.", 403)
+        """Handle a request."""
+        foreign = scope["type"] == "http" and self._is_foreign(scope["method"], Headers(scope=scope))
+        refusal = PlainTextResponse("Pages of other sites may not use this server.", 403)
         await (refusal if foreign else self.app)(scope, receive, send)
 
     @staticmethod
-    def _foreign(method: str, headers: Headers) -> bool:
+    def _is_foreign(method: str, headers: Headers) -> bool:
         origin = headers.get("origin")
-        if origin is None and method in ("GET", "HEAD"):  # a link to here, or a frame
+        if origin is None and method in ("GET", "HEAD"):  # a link, or a frame
             return False
         if site := headers.get("sec-fetch-site"):
             return site not in ("same-origin", "none")
-        # Without the port, which proxies drop.
+        # Compare without the port, which some proxies drop.
         return origin is not None and urlsplit(origin).hostname != urlsplit(f"//{headers.get('host')}").hostname
 
 
 async def fetch(url: str) -> httpx.Response:
-    """What a picture's address gives, if that is public and not too large; Gradio itself would take any length."""
-    for _ in range(MOST_REDIRECTS):
+    """Download a picture from a public address, and no more than MAX_FILE_BYTES of it.
+
+    Raises gr.Error for a file that is too large; ValueError, OSError or httpx.HTTPError otherwise.
+    """
+    for _ in range(MAX_REDIRECTS):
         transport = safehttpx.AsyncSecureTransport(await safehttpx.async_validate_url(httpx.URL(url).host))
         async with httpx.AsyncClient(transport=transport) as client, client.stream("GET", url) as response:
             if response.has_redirect_location:
@@ -109,49 +112,51 @@ async def fetch(url: str) -> httpx.Response:
             body = bytearray()
             async for chunk in response.aiter_bytes():
                 body += chunk
-                if len(body) > LARGEST_FILE:
+                if len(body) > MAX_FILE_BYTES:
                     raise gr.Error(
-                        f"What is at this address has more than {LARGEST_FILE >> 20} MB: use a smaller file."
+                        f"The file at this address has more than {MAX_FILE_BYTES >> 20} MB: use a smaller file."
                     )
             response.raise_for_status()
             return httpx.Response(response.status_code, content=bytes(body))
     raise ValueError("too many redirects")
 
 
-async def fetch_or_say(url: str) -> httpx.Response:
-    """The same, or one sentence."""
+async def fetch_or_explain(url: str) -> httpx.Response:
+    """Download as `fetch` does, in at most MAX_FETCH_SECONDS. Raises gr.Error with a sentence if that fails.
+
+    It replaces Gradio's own download (see gradio_patches.py), which takes a file of any length.
+    """
     try:
-        return await asyncio.wait_for(fetch(url), LONGEST_FETCH)
+        return await asyncio.wait_for(fetch(url), MAX_FETCH_SECONDS)
     except gr.Error:
         raise
     except (ValueError, OSError, httpx.HTTPError, asyncio.TimeoutError) as error:
-        said = "Nothing could be fetched from the picture's address: save the picture, and send the file."
-        raise gr.Error(said, print_exception=False) from error
+        message = "The picture could not be downloaded from its address: save the picture, and send the file."
+        raise gr.Error(message, print_exception=False) from error
 
 
 async def health(_: Request) -> JSONResponse:
-    """For a load balancer: the page answers."""
-    return JSONResponse({"status": "ok", "painting": run.COMPUTE.locked()})
+    """Tell a load balancer that the page answers, and whether it is painting."""
+    return JSONResponse({"status": "ok", "painting": worker.COMPUTE_LOCK.locked()})
 
 
 def launch(page: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
-    """Serve the page; `options` are those of Gradio's launch."""
-    processing_utils.async_ssrf_protected_get = fetch_or_say
-    disk.show_without_files()
-    return page.queue(max_size=MOST_WAITING).launch(
-        max_file_size=LARGEST_FILE,
-        allowed_paths=[str(choose.EXAMPLES)],
+    """Serve the page; `options` go to Gradio's launch, and its answer is returned: the app, and two addresses."""
+    gradio_patches.apply_patches(fetch_or_explain)
+    return page.queue(max_size=MAX_WAITING).launch(
+        max_file_size=MAX_FILE_BYTES,
+        allowed_paths=[str(EXAMPLES)],
         app_kwargs={
             "routes": [Route("/health", health)],
-            "middleware": [Middleware(SameOrigin), Middleware(BodyLimit), Middleware(disk.FullDisk)],
+            "middleware": [Middleware(SameOrigin), Middleware(BodyLimit), Middleware(storage.FullDisk)],
         },
         ssr_mode=False,
-        state_session_capacity=MOST_VISITS,
+        state_session_capacity=MAX_SESSIONS,
         **options,
     )
 
 
 def log_to_stderr() -> None:
-    """One line for each job, without any picture, address or name in it."""
+    """Log one line for each run, without any picture, address or name in it."""
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger(__package__).setLevel(logging.INFO)

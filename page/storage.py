@@ -1,11 +1,9 @@
-"""The disk: one folder for all that visitors bring and take, kept small; and what still works when a disk is full."""
+"""The temporary folder for everything that visitors upload and get, which is kept small and deleted at the end."""
 
 from __future__ import annotations
 
 import atexit
-import base64
 import errno
-import io
 import multiprocessing
 import os
 import shutil
@@ -16,111 +14,83 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
-import gradio as gr
-import gradio.mcp
-from gradio.data_classes import ImageData
-from PIL import Image
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-MOST_STORED = 4 << 30  # bytes
-MOST_FILES = 50_000  # looking through so many takes a second
-SECONDS_PER_TIDYING = 10.0
-OLDEST_EMPTY = 600.0  # seconds, after which no file is on its way into an empty folder any more
+MAX_STORED_BYTES = 4 << 30
+MAX_FILES = 50_000  # to list so many takes a second
+SECONDS_PER_CLEANUP = 10.0
+MAX_EMPTY_FOLDER_AGE = 600.0  # seconds; by then no file is on its way into an empty folder any more
 
 
 @contextmanager
-def own_folder() -> Iterator[Path]:
-    """One folder for all that visitors bring and take, which is kept small and ends with the page.
+def create_folder() -> Iterator[Path]:
+    """Create the folder, make it that of `tempfile` and Gradio, keep it small, and delete it at the end.
 
-    It ends on SIGTERM, by which a container is told to stop, too: at once, in the middle of a step if there is one.
+    Enter it before Gradio is imported, which reads $GRADIO_TEMP_DIR at that moment. SIGTERM, which tells a container
+    to stop, ends the process at once, in the middle of a step if need be, and deletes the folder, too.
     """
     with tempfile.TemporaryDirectory(prefix="photo-to-painting-") as name:
         tempfile.tempdir = name
-        gradio.mcp.DEFAULT_TEMP_DIR = os.environ["GRADIO_TEMP_DIR"] = str(Path(name) / "gradio")
+        os.environ["GRADIO_TEMP_DIR"] = str(Path(name) / "gradio")
 
-        def end(number: int, _: object) -> None:
+        def terminate(number: int, _: object) -> None:
             for worker in multiprocessing.active_children():
                 worker.kill()
-            atexit._run_exitfuncs()  # the tunnel of --share, half a download
+            atexit._run_exitfuncs()  # these close the tunnel of --share and delete half a download
             shutil.rmtree(name, ignore_errors=True)
             os._exit(128 + number)
 
-        def tidy() -> None:
+        def clean_up() -> None:
             while True:
-                time.sleep(SECONDS_PER_TIDYING)
-                with suppress(OSError):  # a folder that has gone with its visitor
+                time.sleep(SECONDS_PER_CLEANUP)
+                with suppress(OSError):  # a folder was deleted meanwhile, together with its session
                     make_room(Path(name))
 
-        signal.signal(signal.SIGTERM, end)
-        threading.Thread(target=tidy, daemon=True).start()
+        signal.signal(signal.SIGTERM, terminate)
+        threading.Thread(target=clean_up, daemon=True).start()
         yield Path(name)
 
 
 def make_room(folder: Path) -> None:
-    """Remove the oldest files below `folder` while there are too many, or too little would be left of the disk.
+    """Delete the oldest files below `folder` while there are too many, or while too little of the disk is free.
 
-    Gradio's folder for each of its files goes with the file.
+    Gradio stores each file in a folder of its own; empty ones are deleted as well.
     """
     files = list[tuple[float, int, str]]()
     for parent, _, names in os.walk(folder):
         for name in names:
             path = os.path.join(parent, name)
-            with suppress(FileNotFoundError):  # its visitor has just left
+            with suppress(FileNotFoundError):  # its session has just ended
                 status = os.stat(path)
                 files.append((status.st_mtime, status.st_size, path))
     stored = sum(size for _, size, _ in files)
-    most = min(MOST_STORED, (stored + shutil.disk_usage(folder).free) // 2)
+    max_stored = min(MAX_STORED_BYTES, (stored + shutil.disk_usage(folder).free) // 2)
     files.sort(reverse=True)
-    while files and (stored > most or len(files) > MOST_FILES):
+    while files and (stored > max_stored or len(files) > MAX_FILES):
         _, size, path = files.pop()
         with suppress(FileNotFoundError):
             os.unlink(path)
         stored -= size
     for cached in (folder / "gradio").glob("*"):
-        with suppress(OSError):  # it holds a file
-            if time.time() - cached.stat().st_mtime > OLDEST_EMPTY:
+        with suppress(OSError):  # it is not empty
+            if time.time() - cached.stat().st_mtime > MAX_EMPTY_FOLDER_AGE:
                 cached.rmdir()
 
 
 class FullDisk:
-    """Says so where a file cannot be taken in because the disk is full."""
+    """Middleware that answers 507 with a sentence where an upload fails because the disk is full."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Handle a request."""
         try:
             await self.app(scope, receive, send)
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
-            said = "The disk of this server is full: try again later, or use a picture of the page's own."
-            await PlainTextResponse(said, 507)(scope, receive, send)
-
-
-_as_file = gr.Image.postprocess
-
-
-def _as_file_or_inline(image: gr.Image, value: Any) -> Any:
-    """What the browser gets of a picture: where to fetch it or, if no file can be written, the picture itself."""
-    try:
-        return _as_file(image, value)
-    except OSError:
-        if not isinstance(value, Image.Image):
-            raise
-        jpeg = io.BytesIO()
-        value.save(jpeg, "JPEG", quality=90)
-        return ImageData(url="data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode())
-
-
-def show_without_files() -> None:
-    """From now on a full disk hides no picture.
-
-    No subclass of gr.Image: Gradio would write a stub of it beside this file. No single one: after a gr.skip a visitor
-    has another.
-    """
-    gr.Image.postprocess = _as_file_or_inline  # type: ignore[assignment]
+            message = "The disk of this server is full: try again later, or use one of the page's examples."
+            await PlainTextResponse(message, 507)(scope, receive, send)

@@ -1,6 +1,6 @@
-"""A run on either side of a process border: an order goes in, views come out, wishes reach it as files.
+"""A run across the border of a process: a Request goes in, Updates come out, and a RunControl reaches it through files.
 
-On a ZeroGPU Space the GPU is in another process, into which an order is pickled, and out of which views are.
+On a ZeroGPU Space the GPU belongs to another process. The request is pickled into it, and each update out of it.
 """
 
 from __future__ import annotations
@@ -12,72 +12,84 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
 from PIL import Image
 
-from styletransfer import Frame, Losses, Settings, StyleTransferError, record, stylize
+from styletransfer import Frame, Losses, Settings, StyleTransferError, backbones, record, stylize
+from styletransfer.backbones import Backbone
 
-SECONDS_PER_VIEW = 0.4  # sending pictures more often costs more than it shows
-LONGEST_RUN = 30 * 60.0  # seconds: others may be waiting
+from .config import ServerConfig
+
+SECONDS_PER_UPDATE = 0.4  # sending images more often costs more time than it is worth
 ZERO_GPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
-COMPUTE = threading.Lock()  # a cancelled job gives its slot away before its last step has ended
+COMPUTE_LOCK = threading.Lock()  # the queue starts the next run before the last step of a cancelled one has ended
+log = logging.getLogger(__name__)
 
 
-class Wishes:
-    """What a visitor wants of a run that is on, as files in the visit's folder."""
+class RunControl:
+    """What a visitor tells a run: to stop, or to go on with other settings. It is stored as files in `folder`."""
 
-    def __init__(self, folder: str) -> None:
-        self._folder = Path(folder)
-        self._stop, self._turned = self._folder / "stop", self._folder / "turned.json"
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._stop_file, self._settings_file = folder / "stop", folder / "settings.json"
 
-    def forget(self) -> None:
-        """A new run begins."""
-        self._stop.unlink(missing_ok=True)
-        self._turned.unlink(missing_ok=True)
+    def reset(self) -> None:
+        """Forget what was told to the run before."""
+        self._stop_file.unlink(missing_ok=True)
+        self._settings_file.unlink(missing_ok=True)
 
     def stop(self) -> None:
-        """End at the next step."""
-        self._stop.touch()
+        """End the run at its next step."""
+        self._stop_file.touch()
 
     @property
     def stopped(self) -> bool:
-        """Whether to end. The folder goes when the visitor does."""
-        return self._stop.exists() or not self._folder.exists()
+        """Whether the run should end; it also should when the folder has been deleted together with the session."""
+        return self._stop_file.exists() or not self._folder.exists()
 
-    def turn(self, settings: Settings) -> None:
-        """Go on with these, from the next step."""
-        part = self._turned.with_suffix(".part")
+    def send(self, settings: Settings) -> None:
+        """Let the run go on with these settings from its next step. Raises OSError."""
+        part = self._settings_file.with_suffix(".part")
         part.write_text(record.text(settings), encoding="utf-8")
-        part.replace(self._turned)
+        part.replace(self._settings_file)
 
-    def turned(self) -> Settings | None:
-        """What was turned, once."""
-        taken = self._turned.with_suffix(".taken")
+    def receive(self) -> Settings | None:
+        """Return the settings that were sent last, but each only once."""
+        taken = self._settings_file.with_suffix(".taken")
         with suppress(FileNotFoundError):
-            self._turned.replace(taken)
+            self._settings_file.replace(taken)
             return record.parse(taken.read_text(encoding="utf-8"))
         return None
 
 
-class Order(NamedTuple):
-    """What to paint, in paths of files, and the folder of the wishes."""
+class Request(NamedTuple):
+    """What to paint. Pictures are paths of files; it can be pickled."""
 
     photo: str
     paintings: tuple[str, ...]
     settings: Settings
-    begun: str | None
-    folder: str
+    folder: Path  # of the RunControl
+    init_image: str | None = None
+    config: ServerConfig = ServerConfig()
 
 
-class View(NamedTuple):
-    """What is shown of a run at one moment, and what is new in its curves."""
+class RunEnd(Enum):
+    """How a run ended that has a picture."""
+
+    FINISHED = "finished"
+    STOPPED = "stopped"
+
+
+class Update(NamedTuple):
+    """What the page shows of a run at one moment. It can be pickled."""
 
     picture: Image.Image
-    losses: list[Losses]
-    marks: dict[int, str]  # by evaluation: a stage began, or a hand turned
+    losses: list[Losses]  # of the steps since the update before
+    marks: dict[int, str]  # new labels in the plot, by step: a stage began, or the visitor changed something
     iteration: int
     iterations: int
     size: int
@@ -86,109 +98,136 @@ class View(NamedTuple):
     settings: Settings
     backbone: str
     notes: tuple[str, ...]
-    ended: str  # "" while it goes on, else Finished or Stopped
+    end: RunEnd | None  # None while the run goes on
 
 
-class Refused(NamedTuple):
-    """Why nothing could be painted, in one sentence, and whether that was foreseen."""
+class Failure(NamedTuple):
+    """Why nothing was painted, in one sentence."""
 
-    sentence: str
-    foreseen: bool
-
-
-def seconds_on_gpu(order: Order) -> int:
-    """What a run asks of a ZeroGPU: small, for it is checked against the visitor's quota before the run begins."""
-    return min(120, 15 + round(order.settings.iterations * order.settings.size**2 * 2e-7))
+    message: str
+    expected: bool  # whether it is due to the request, and not to this machine
 
 
-def views(order: Order) -> Iterator[View | Refused]:
-    """Paint; ends with a view that says how it ended, or with the refusal."""
-    wishes, started, viewed = Wishes(order.folder), time.monotonic(), 0.0
-    longest = seconds_on_gpu(order) - 5.0 if ZERO_GPU else LONGEST_RUN
+def gpu_seconds(request: Request) -> int:
+    """Return the seconds to ask of a ZeroGPU: few, since it checks them against the visitor's quota before the run."""
+    return min(120, 15 + round(request.settings.iterations * request.settings.size**2 * 2e-7))
+
+
+def load_backbone(config: ServerConfig, name: str = "auto") -> tuple[Backbone, str]:
+    """Return the network called `name`, and a sentence if it is a second choice. Raises WeightsError."""
+    if config.vgg19_file:
+        return backbones.vgg19(config.vgg19_file), ""
+    return backbones.choose(name)
+
+
+def run_here(request: Request) -> Iterator[Update | Failure]:
+    """Paint in this process. The last value says how the run ended, or why it failed."""
+    control = RunControl(request.folder)
+    started, last_update = time.monotonic(), 0.0
+    max_seconds = gpu_seconds(request) - 5.0 if ZERO_GPU else request.config.max_run_seconds
     losses, marks = list[Losses](), dict[int, str]()
     frame: Frame | None = None
+    end: RunEnd | None = None
+    notes: tuple[str, ...] = ()
+
+    def make_update(frame: Frame, end: RunEnd | None, message: str = "") -> Update:
+        return Update(
+            picture=frame.picture,
+            losses=losses,
+            marks=marks,
+            iteration=frame.iteration,
+            iterations=frame.iterations,
+            size=frame.size,
+            seconds=frame.seconds,
+            remaining=frame.remaining,
+            settings=frame.settings,
+            backbone=frame.backbone,
+            notes=tuple(note for note in (message, *notes, *frame.notes) if note),
+            end=end,
+        )
+
     try:
-        frames = stylize(order.photo, order.paintings, order.settings, begun=order.begun)
-        ended, note = "", ""
-        while not ended:
-            wanted = wishes.turned() if frame else None
-            with COMPUTE:
-                frame, before = frames.send(wanted), frame
+        backbone, fallback = load_backbone(request.config, request.settings.backbone)
+        notes = (fallback,)
+        frames = stylize(
+            request.photo, request.paintings, request.settings, backbone=backbone, begun=request.init_image
+        )
+        while not end:
+            changed = control.receive() if frame else None
+            with COMPUTE_LOCK:
+                frame, previous = frames.send(changed), frame
             weighted = frame.weighted
             losses.append(weighted if frame.settings.tv_weight else weighted._replace(tv=frame.losses.tv))
-            if before and before.settings != frame.settings:
-                marks[frame.iteration] = "turned"
-            if not before or before.size != frame.size:
+            if previous and previous.settings != frame.settings:
+                marks[frame.iteration] = "changed"
+            if not previous or previous.size != frame.size:
                 marks[frame.iteration] = f"{frame.size} px"
-            now = time.monotonic()
+            now, message = time.monotonic(), ""
             if frame.iteration == frame.iterations:
-                ended = "Finished"
-            elif wishes.stopped:
-                ended = "Stopped"
-            elif now - started > longest:
-                ended, note = "Stopped", f"A run may take {longest:.0f} s here, and this one was not done by then."
-            if ended or now - viewed > SECONDS_PER_VIEW:
-                viewed = now
-                yield _view(frame, losses, marks, ended, note)
+                end = RunEnd.FINISHED
+            elif control.stopped:
+                end = RunEnd.STOPPED
+            elif now - started > max_seconds:
+                end, message = RunEnd.STOPPED, f"Stopped at the limit of {max_seconds:.0f} s."
+            if end or now - last_update > SECONDS_PER_UPDATE:
+                last_update = now
+                yield make_update(frame, end, message)
                 losses, marks = [], {}
         frames.close()
-    except (StyleTransferError, RuntimeError, MemoryError) as error:  # torch says RuntimeError when memory is short
-        ours = isinstance(error, StyleTransferError)
-        if not ours:
-            logging.getLogger(__name__).exception("a run failed")
-        note = str(error) if ours else "This machine could not paint that: choose a smaller size or smaller strokes."
-        yield _view(frame, losses, marks, "Stopped", note) if frame else Refused(note, ours)
+    except (StyleTransferError, RuntimeError, MemoryError) as error:  # torch raises RuntimeError when memory is short
+        expected = isinstance(error, StyleTransferError)
+        if not expected:
+            log.exception("a run failed")
+        message = (
+            str(error) if expected else "This machine cannot paint this: choose a smaller size or smaller strokes."
+        )
+        yield make_update(frame, RunEnd.STOPPED, message) if frame else Failure(message, expected)
 
 
-def _view(frame: Frame, losses: list[Losses], marks: dict[int, str], ended: str, note: str) -> View:
-    f = frame
-    notes = (note, *f.notes) if note else f.notes
-    at = f.iteration, f.iterations, f.size, f.seconds, f.remaining
-    return View(f.picture, losses, marks, *at, f.settings, f.backbone, notes, ended)
-
-
-def on_gpu(task: Callable[[Order], Iterator[Any]]) -> Callable[[Order], Iterator[Any]]:
-    """`task` where the GPU is: in another process on a ZeroGPU Space, else right here."""
+def on_gpu(task: Callable[[Request], Iterator[Any]]) -> Callable[[Request], Iterator[Any]]:
+    """Return `task` as it is run where the GPU is: in another process on a ZeroGPU Space, in this one elsewhere."""
     if not os.environ.get("SPACE_ID"):
         return task
     try:
         import spaces
-    except ImportError:  # a Space with a processor or a GPU of its own
+    except ImportError:  # a Space with a processor, or a GPU of its own
         return task
-    there = spaces.GPU(duration=seconds_on_gpu)(task)
-    return there if there is task else lambda order: until_lost(there(order))
+    remote = spaces.GPU(duration=gpu_seconds)(task)
+    return remote if remote is task else lambda request: end_with_last_update(remote(request))
 
 
-def until_lost(there: Iterator[View | Refused]) -> Iterator[View | Refused]:
-    """The views from a GPU; where it is taken away in the middle of a run, the last of them ends it."""
-    last: View | Refused | None = None
+def end_with_last_update(updates: Iterator[Update | Failure]) -> Iterator[Update | Failure]:
+    """Yield the updates from a GPU; if it is taken away in the middle of a run, the last update ends the run."""
+    last: Update | Failure | None = None
     try:
-        for last in there:
+        for last in updates:
             yield last
     except Exception as error:
-        if isinstance(last, View):
+        if isinstance(last, Update):
             notes = f"The GPU was taken away before the end ({error}).", *last.notes
-            yield last._replace(losses=[], marks={}, notes=notes, ended="Stopped")
-        elif isinstance(error, gr.Error):  # the visitor's quota, with a link to more
+            yield last._replace(losses=[], marks={}, notes=notes, end=RunEnd.STOPPED)
+        elif isinstance(error, gr.Error):  # the visitor's quota is used up; the message links to more
             raise
         else:
-            logging.getLogger(__name__).exception("no GPU")
-            yield Refused("No GPU could be had just now: try again in a minute.", foreseen=False)
+            log.exception("no GPU")
+            yield Failure("No GPU is available right now: try again in a minute.", expected=False)
 
 
-paint = on_gpu(views)
+run = on_gpu(run_here)
 
 
-def warm_up(photo: str, painting: str, settings: Settings) -> None:
-    """Load the weights and choose the convolutions' routes before anybody waits for them.
+def warm_up(request: Request) -> None:
+    """Load the weights and choose the convolutions' routes, so that the first visitor need not wait for them.
 
-    An evaluation in each stage of `settings`; it ends when a visitor comes, whose run does the same.
+    It computes one step in each stage, and ends as soon as a visitor's run starts, which does the same.
     """
-    frames = stylize(photo, painting, replace(settings, iterations=settings.stages))
-    with suppress(StyleTransferError, StopIteration):  # what does not work is told to who tries it
-        while COMPUTE.acquire(blocking=False):
+    with suppress(StyleTransferError, StopIteration):  # whoever tries it again will see the error
+        backbone, _ = load_backbone(request.config, request.settings.backbone)
+        settings = replace(request.settings, iterations=request.settings.stages)
+        frames = stylize(request.photo, request.paintings, settings, backbone=backbone)
+        while COMPUTE_LOCK.acquire(blocking=False):
             try:
                 next(frames)
             finally:
-                COMPUTE.release()
-            time.sleep(0.1)  # a lock is not fair: who waits for it gets it now
+                COMPUTE_LOCK.release()
+            time.sleep(0.1)  # a lock is not fair: this gives it to whoever waits
