@@ -16,13 +16,13 @@ import yaml
 from huggingface_hub import metadata_load
 from packaging.requirements import Requirement
 
-from page import choose
+from page.examples import EXAMPLES
 from scripts import upload_space
 from styletransfer import weights
 
 ROOT = Path(__file__).parents[1]
-PHOTO = choose.EXAMPLES / "content" / "chelsea.jpg"
-PAINTING = choose.EXAMPLES / "style" / "woodcut.webp"
+PHOTO = EXAMPLES / "content" / "chelsea.jpg"
+PAINTING = EXAMPLES / "style" / "woodcut.webp"
 # https://huggingface.co/docs/hub/spaces-config-reference
 DOCUMENTED = {
     "title",
@@ -177,10 +177,12 @@ def test_the_upload_leaves_another_space_alone(upload: Callable[[list[str]], Hub
 def test_the_page_warms_up_once_it_is_open_but_not_on_a_zero_gpu() -> None:
     script = """
 import time, gradio, app
+from page import worker
+from styletransfer import weights
 gradio.Blocks.block_thread = lambda page: time.sleep(1)
-app.run.warm_up = lambda photo, painting, settings: print("warms up", settings.size)
-app.weights.cached_vgg19 = lambda: app.Path("vgg19.pth")
-app.backbones.choose = lambda: None
+worker.warm_up = lambda request: print("warms up", request.settings.size)
+worker.load_backbone = lambda config: None
+weights.cached_vgg19 = lambda: app.Path("vgg19.pth")
 app.main()
 """
     for zero_gpu in ("", "true"):
