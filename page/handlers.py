@@ -197,7 +197,7 @@ class Handlers:
     def _check_range(self, name: str, value: Any) -> None:
         try:
             self.components.controls[name].preprocess(value)
-        except (TypeError, ValueError) as error:
+        except TypeError as error:
             raise gr.Error(f"{LABELS[name]} must be a number, not {value!r}.", print_exception=False) from error
 
     def _make_request(

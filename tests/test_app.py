@@ -469,7 +469,7 @@ def test_a_link_never_tells_of_a_visitors_own_picture(tmp_path: Path) -> None:
 )
 def test_a_link_that_makes_no_sense_opens_the_page_as_usual(said: dict[str, str]) -> None:
     query = urlencode(said)
-    assert share_link.decode(query) == (None, None, DEFAULT_PRESET, PRESETS[DEFAULT_PRESET], tuple(said))
+    assert share_link.decode(query) == (None, None, DEFAULT_PRESET, controls.PRESETS[DEFAULT_PRESET], tuple(said))
     notice = HANDLERS.follow_link(query)[COMPONENTS.notice]
     assert notice["value"] == f"Ignored in this link: {', '.join(said)}."
 
