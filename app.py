@@ -9,7 +9,7 @@ from pathlib import Path
 
 from page import storage
 from page.config import DEFAULT_PRESET, ServerConfig
-from styletransfer.settings import PRESETS
+from styletransfer import PRESETS, tune_process
 
 
 def parse_options() -> argparse.Namespace:
@@ -42,6 +42,7 @@ def main() -> None:
     """Serve the page until the process is told to end."""
     options = parse_options()
     config = ServerConfig(max_run_seconds=options.limit, vgg19_file=options.weights, preset=options.preset)
+    tune_process()
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     with storage.create_folder():
         # Only now, since Gradio and torch read their environment when they are imported.

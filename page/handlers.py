@@ -15,7 +15,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from styletransfer import Losses, Settings, StyleTransferError, colour, pictures, record
+from styletransfer import Losses, Settings, StyleTransferError, colour, images, metadata
 
 from . import share_link, worker
 from .config import DEFAULT_PRESET, ServerConfig
@@ -426,7 +426,7 @@ class Handlers:
     def restore_settings(self, picture: File) -> Changes:
         """A picture was uploaded: if it was painted here, restore the settings inside it."""
         path = file_path(picture)
-        settings = record.read(path) if path else None
+        settings = metadata.read_settings(path) if path else None
         if not settings:
             return self._notify("")
         message = "Settings restored from this picture."
@@ -459,9 +459,9 @@ class Handlers:
         self._check_range("colours", colours)
         current = session.current
         with suppress(StyleTransferError), PREVIEW_LOCK:
-            photo_image, painting_image = (pictures.load(path).image for path in (photo_path, painting_path))
+            photo_image, painting_image = (images.load(path).image for path in (photo_path, painting_path))
             is_of_photo = current and current.photo == photo_path
-            image = pictures.load(current.file).image if current and is_of_photo else photo_image.copy()
+            image = images.load(current.file).image if current and is_of_photo else photo_image.copy()
             image.thumbnail((PREVIEW_SIZE, PREVIEW_SIZE))
             return colour.preview(image, photo_image, painting_image, colours)
         return None

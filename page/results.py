@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from styletransfer import PictureError, Settings, pictures, record
+from styletransfer import PictureError, Settings, images, metadata
 
 MAX_TIME_LAPSE_FRAMES = 48
 TIME_LAPSE_SIZE = 480  # pixels of the long side
@@ -28,7 +28,7 @@ class TimeLapse:
         self._seen += 1
         if self._seen % 2**self._halvings:
             return
-        size = pictures.fit(image, min(TIME_LAPSE_SIZE, max(image.size)))
+        size = images.fit_size(image, min(TIME_LAPSE_SIZE, max(image.size)))
         self.images.append(image.resize(size))
         if len(self.images) > MAX_TIME_LAPSE_FRAMES:
             self.images = self.images[::2]
@@ -76,9 +76,9 @@ class SavedResult(NamedTuple):
             caption=f"{number}: {max(image.size)} px, β {settings.style_weight:.0e}, {settings.colours}",
         )
         try:
-            record.save_png(image, png, settings)
+            metadata.save_png(image, png, settings)
             time_lapse.save(webp, image)
-            pictures.load(photo).image.resize(image.size).save(jpeg, quality=90)
+            images.load(photo).image.resize(image.size).save(jpeg, quality=90)
             if shutil.disk_usage(folder).free < 2 * sum(file.stat().st_size for file in (png, webp, jpeg)):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # Gradio sends copies of them
         except (OSError, PictureError):

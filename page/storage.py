@@ -35,8 +35,8 @@ def create_folder() -> Iterator[Path]:
         tempfile.tempdir = name
         os.environ["GRADIO_TEMP_DIR"] = str(Path(name) / "gradio")
 
-        # To raise KeyboardInterrupt, which Gradio handles, would not do: it then waits five seconds for visitors who are
-        # connected. By then the container may have been killed, and nothing is deleted.
+        # To raise KeyboardInterrupt, which Gradio handles, would not do: Gradio then waits five seconds for connected
+        # visitors. By then the container may have been killed, and nothing is deleted.
         def terminate(number: int, _: object) -> None:
             for worker in multiprocessing.active_children():
                 worker.kill()

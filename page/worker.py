@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 from PIL import Image
 
-from styletransfer import Frame, Losses, Settings, StyleTransferError, backbones, record, stylize
+from styletransfer import Frame, Losses, Settings, StyleTransferError, WeightsError, backbones, metadata, stylize
 from styletransfer.backbones import Backbone
 
 from .config import ServerConfig
@@ -54,7 +54,7 @@ class RunControl:
     def send(self, settings: Settings) -> None:
         """Let the run go on with these settings from its next step. Raises OSError."""
         part = self._settings_file.with_suffix(".part")
-        part.write_text(record.text(settings), encoding="utf-8")
+        part.write_text(metadata.to_json(settings), encoding="utf-8")
         part.replace(self._settings_file)
 
     def receive(self) -> Settings | None:
@@ -62,7 +62,7 @@ class RunControl:
         taken = self._settings_file.with_suffix(".taken")
         with suppress(FileNotFoundError):
             self._settings_file.replace(taken)
-            return record.parse(taken.read_text(encoding="utf-8"))
+            return metadata.from_json(taken.read_text(encoding="utf-8"))
         return None
 
 
@@ -114,10 +114,16 @@ def gpu_seconds(request: Request) -> int:
 
 
 def load_backbone(config: ServerConfig, name: str = "auto") -> tuple[Backbone, str]:
-    """Return the network called `name`, and a sentence if it is a second choice. Raises WeightsError."""
-    if config.vgg19_file:
-        return backbones.vgg19(config.vgg19_file), ""
-    return backbones.choose(name)
+    """Return the network called `name`, and a sentence if it is a second choice.
+
+    Raises WeightsError if `name` is not auto and its weights are missing or broken.
+    """
+    try:
+        return backbones.load(name, config.vgg19_file)
+    except WeightsError as error:
+        if name != "auto":
+            raise
+        return backbones.vgg16(), f"Painted with VGG-16: {error}"
 
 
 def run_here(request: Request) -> Iterator[Update | Failure]:
@@ -150,7 +156,7 @@ def run_here(request: Request) -> Iterator[Update | Failure]:
         backbone, fallback = load_backbone(request.config, request.settings.backbone)
         notes = (fallback,)
         frames = stylize(
-            request.photo, request.paintings, request.settings, backbone=backbone, begun=request.init_image
+            request.photo, request.paintings, request.settings, backbone=backbone, init_image=request.init_image
         )
         while not end:
             changed = control.receive() if frame else None

@@ -36,7 +36,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from playwright.sync_api import Browser, expect
-from test_pictures import BAD, ODD, encode, exif, noise
 
 from benchmarks import soak
 from page import layout, results, server, storage, worker
@@ -45,11 +44,10 @@ from page.examples import EXAMPLES
 from page.handlers import Handlers
 from page.session import Session
 from page.worker import Request, RunControl
-from styletransfer import Settings, StyleTransferError, loop, memory, pictures, weights
+from styletransfer import Settings, StyleTransferError, images, optimize, weights
+from styletransfer.cpu import memory
+from tests.data import BAD, ODD, PAINTING, PHOTO, ROOT, encode, exif, noise
 
-ROOT = Path(__file__).parents[1]
-PHOTO = EXAMPLES / "content" / "chelsea.jpg"
-PAINTING = EXAMPLES / "style" / "woodcut.webp"
 with gr.Blocks():
     COMPONENTS = layout.create_components(ServerConfig())
 HANDLERS = Handlers(COMPONENTS, ServerConfig())  # for tests that need no server
@@ -70,13 +68,6 @@ def url(folder: Path) -> Iterator[str]:
         page = layout.build(ServerConfig())
         yield server.launch(page, prevent_thread_lock=True, quiet=True)[1]
         page.close()
-
-
-@pytest.fixture
-def client(url: str) -> Iterator[Client]:
-    client = Client(url, verbose=False)
-    yield client
-    client.close()
 
 
 def order(**changes: Any) -> dict[str, Any]:
@@ -217,7 +208,7 @@ def test_no_file_whatever_raises_anything_but_our_own_kinds(
         file[at % len(file) : at % len(file) + len(new)] = new
     cut = data.draw(st.integers(0, len(file)))
     try:
-        image = pictures.load(bytes(file[: cut or None])).image
+        image = images.load(bytes(file[: cut or None])).image
     except StyleTransferError as error:
         assert one_sentence(error)
     else:
@@ -273,9 +264,9 @@ def test_of_twenty_visitors_at_once_eight_are_served_in_order_and_the_others_are
 @pytest.fixture
 def evaluated(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Evaluations, and the most that went on at the same time."""
-    counts, lock, original = Counter[str](), threading.Lock(), loop.Objective.__call__
+    counts, lock, original = Counter[str](), threading.Lock(), optimize.Objective.__call__
 
-    def counted(self: loop.Objective, x: Any) -> Any:
+    def counted(self: optimize.Objective, x: Any) -> Any:
         with lock:
             counts["now"] += 1
             counts["all"] += 1
@@ -286,7 +277,7 @@ def evaluated(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
             with lock:
                 counts["now"] -= 1
 
-    monkeypatch.setattr(loop.Objective, "__call__", counted)
+    monkeypatch.setattr(optimize.Objective, "__call__", counted)
     return counts
 
 
@@ -348,7 +339,7 @@ def test_a_run_that_takes_too_long_ends_with_its_picture() -> None:
 def test_a_size_that_memory_does_not_allow_is_refused_with_one_that_it_does(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "available", lambda: 1.4e9)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 1.4e9)
     with pytest.raises(AppError, match=r"needs .* GB of memory, and 1\.4 GB are free") as caught:
         client.predict(**order(size=2048))
     fits = int(re.findall(r"at most (\d+)", str(caught.value))[0])
@@ -357,27 +348,27 @@ def test_a_size_that_memory_does_not_allow_is_refused_with_one_that_it_does(
 
 
 def test_where_memory_is_out_altogether_no_size_is_advised(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "available", lambda: 1e8)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 1e8)
     with pytest.raises(AppError, match="try again when less is going on here"):
         client.predict(**order())
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of Linux")
 def test_the_limit_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert 1e6 < memory.available() < 1e14
+    assert 1e6 < memory.available_bytes() < 1e14
     for name, text in (("max", "1000000"), ("current", "900000"), ("stat", "anon 5\ninactive_file 50000\n")):
         (tmp_path / f"memory.{name}").write_text(text)
     monkeypatch.setattr(memory, "CGROUP", tmp_path)
-    assert memory.available() == 150000
+    assert memory.available_bytes() == 150000
     (tmp_path / "memory.max").write_text("max\n")
-    assert memory.available() > 150000
+    assert memory.available_bytes() > 150000
 
 
 def test_a_full_disk_costs_the_file_and_not_the_picture(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(results.record, "save_png", full)
+    monkeypatch.setattr(results.metadata, "save_png", full)
     picture, status, _, png = client.predict(**order())
     assert "the disk is full" in status
     assert "Finished" in status
@@ -526,7 +517,7 @@ def test_files_outside_the_apps_folders_and_of_other_visits_are_refused(url: str
     theirs = folder / "painting-other" / "painting-1.png"
     theirs.parent.mkdir()
     theirs.write_bytes(encode(noise(), "PNG"))
-    guesses = ["/etc/passwd", str(ROOT / "app.py"), str(ROOT / "styletransfer" / "loop.py"), str(theirs), "app.py"]
+    guesses = ["/etc/passwd", str(ROOT / "app.py"), str(ROOT / "styletransfer" / "optimize.py"), str(theirs), "app.py"]
     guesses += ["..%2f..%2f..%2fetc%2fpasswd", f"{EXAMPLES}/../app.py", f"{EXAMPLES}/%2e%2e/app.py"]
     for guess in guesses:
         for door in ("gradio_api/file=", "file=", "static/", "gradio_api/upload/"):

@@ -6,7 +6,6 @@ import math
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -18,8 +17,7 @@ from benchmarks.quality import Judge
 from styletransfer import Settings, weights
 from styletransfer.backbones import Backbone
 from styletransfer.loop import Objective
-
-ROOT = Path(__file__).parents[1]
+from tests.data import ROOT
 
 
 @pytest.fixture(scope="module")

@@ -27,15 +27,12 @@ from PIL import Image
 
 from page import controls, layout, worker
 from page.config import ServerConfig
-from page.examples import EXAMPLES
 from page.handlers import Handlers
 from page.session import Session
 from page.worker import Request, RunEnd
 from styletransfer import PRESETS, Settings, weights
+from tests.data import PAINTING, PHOTO, ROOT
 
-ROOT = Path(__file__).parents[1]
-PHOTO = EXAMPLES / "content" / "chelsea.jpg"
-PAINTING = EXAMPLES / "style" / "woodcut.webp"
 with gradio.Blocks():
     COMPONENTS = layout.create_components(ServerConfig())
 HANDLERS = Handlers(COMPONENTS, ServerConfig())
@@ -233,7 +230,7 @@ gradio.Blocks.block_thread = lambda page: None
 app.main()
 import spaces.zero.torch as side
 from styletransfer import backbones
-print(backbones.choose()[0].device, side.size())
+print(backbones.load()[0].device, side.size())
 """
 
 

@@ -34,11 +34,10 @@ from page.examples import EXAMPLES
 from page.handlers import Handlers
 from page.session import Session
 from page.weights_download import Vgg19Download
-from styletransfer import PRESETS, Settings, record, weights
+from styletransfer import PRESETS, Settings, metadata, weights
 from styletransfer.settings import STEERABLE, knobs
+from tests.data import PAINTING, PHOTO
 
-PHOTO = EXAMPLES / "content" / "chelsea.jpg"
-PAINTING = EXAMPLES / "style" / "woodcut.webp"
 MINUTE = 60_000  # milliseconds
 with gr.Blocks():
     COMPONENTS = layout.create_components(ServerConfig())
@@ -56,13 +55,6 @@ def url() -> Iterator[str]:
         page = layout.build(ServerConfig(), download)
         yield server.launch(page, theme=layout.THEME, css_paths=[layout.CSS], prevent_thread_lock=True, quiet=True)[1]
         page.close()
-
-
-@pytest.fixture
-def client(url: str) -> Iterator[Client]:
-    client = Client(url, verbose=False)
-    yield client
-    client.close()
 
 
 def arguments(**changes: Any) -> dict[str, Any]:
@@ -328,7 +320,7 @@ def test_a_weight_turned_too_far_keeps_the_picture(every_frame: None, monkeypatc
     run = running(session)
     for _ in range(4):
         next(run)
-    monkeypatch.setattr("styletransfer.loop.math.isfinite", lambda number: False)
+    monkeypatch.setattr("styletransfer.optimize.math.isfinite", lambda number: False)
     HANDLERS.steer(session, "balanced", *positions(style_weight=1e10).values())
     *_, last = run
     assert "choose smaller ones" in status(last)
@@ -684,7 +676,7 @@ def test_a_person_takes_the_picture_along(url: str, page: Page, tmp_path: Path) 
         page.locator("#download").click()
     mine = tmp_path / "mine.png"
     mine.write_bytes(download.value.path().read_bytes())
-    assert record.read(mine) == replace(UNHURRIED["balanced"], size=96, iterations=30)
+    assert metadata.read_settings(mine) == replace(UNHURRIED["balanced"], size=96, iterations=30)
     open_section(page, "Before and after")
     expect(page.locator("#compare img")).to_have_count(2)
     open_section(page, "This visit's pictures")
