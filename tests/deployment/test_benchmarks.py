@@ -10,13 +10,13 @@ import sys
 import pytest
 import torch
 from PIL import Image, ImageFilter
+from styletransfer.loop import Objective
 
 from benchmarks import measure, plain
 from benchmarks.apart import apart
 from benchmarks.quality import Judge
 from styletransfer import Settings, weights
 from styletransfer.backbones import Backbone
-from styletransfer.loop import Objective
 from tests.data import ROOT
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from styletransfer.loop import Objective
 from torch import Tensor
 
 from styletransfer import Settings, SettingsError, WeightsError, backbones, pictures, stylize, weights
 from styletransfer.backbones import Backbone
-from styletransfer.loop import Objective
 
 LAYERS = (
     "conv1_1", "conv1_2",

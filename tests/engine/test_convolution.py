@@ -5,10 +5,10 @@ import threading
 import pytest
 import torch
 import torch.nn.functional as nnf
+from styletransfer.convolution import ROUTES, Conv3x3
 from torch import Tensor
 
 from styletransfer import convolution
-from styletransfer.convolution import ROUTES, Conv3x3
 
 SHAPES = [  # C, K, H, W: a multiple of no tile, of both, thin, tiny, wide, several chunks
     (16, 32, 13, 17), (32, 16, 24, 24), (16, 16, 1, 9), (16, 16, 9, 1), (16, 16, 1, 1), (32, 32, 8, 8),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from styletransfer import Settings, StyleTransferError, pictures
+from styletransfer import Settings, StyleTransferError, images
 from tests.data import encode, noise, one_sentence
 
 QUICK = settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -55,7 +55,7 @@ def check_file(whole: bytes, changes: list[tuple[int, bytes]], data: st.DataObje
         file[at % len(file) : at % len(file) + len(new)] = new
     cut = data.draw(st.integers(0, len(file)))
     try:
-        image = pictures.load(bytes(file[: cut or None])).image
+        image = images.load(bytes(file[: cut or None])).image
     except StyleTransferError as error:
         assert one_sentence(error)
     else:

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageCms, JpegImagePlugin
+from styletransfer.pictures import fit, load, to_image, to_tensor
 
 from styletransfer import pictures
 from styletransfer.errors import PictureError
-from styletransfer.pictures import fit, load, to_image, to_tensor
 from tests.data import BAD, ODD, SIZE, animation, encode, exif, flat, noise
 
 # ICC profiles, written by hand from the ICC specification

@@ -9,10 +9,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from styletransfer.loop import Objective
 from torch import Tensor
 
 from styletransfer import Settings, losses, pictures
-from styletransfer.loop import Objective
 
 Array = NDArray[np.float64]
 

@@ -16,11 +16,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from styletransfer.loop import Objective
+from styletransfer.plan import stages
 
 from styletransfer import Frame, Losses, PictureError, Settings, SettingsError, losses, pictures, stylize, targets
 from styletransfer.backbones import Backbone
-from styletransfer.loop import Objective
-from styletransfer.plan import stages
 
 Array = NDArray[np.float64]
 

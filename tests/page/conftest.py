@@ -14,9 +14,10 @@ import pytest
 from gradio_client import Client
 from playwright.sync_api import Browser, sync_playwright
 
-import app
-from page import run, serve, turn
-from styletransfer import backbones, loop, weights
+from page import controls, layout, server, worker
+from page.config import ServerConfig
+from page.weights_download import Vgg19Download
+from styletransfer import optimize, weights
 from tests.page.helpers import UNHURRIED
 
 
@@ -66,30 +67,30 @@ def url(folder: Path) -> Iterator[str]:
     """The address of a server that the tests of a file share. It paints with VGG-16."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(weights, "cached_vgg19", lambda: None)
-        patch.setattr(turn, "PRESETS", UNHURRIED)
+        patch.setattr(controls, "PRESETS", UNHURRIED)
         patch.setenv("GRADIO_TEMP_DIR", str(folder / "gradio"))
         patch.setattr("tempfile.tempdir", str(folder))
-        download = backbones.Vgg19Download()  # never started: it stands for one on a slow network
+        download = Vgg19Download()  # never started: it stands for one on a slow network
         download.status = "VGG-19 is on its way (42%)."
-        page = app.build(download)
-        yield serve.launch(page, theme=app.THEME, css_paths=[app.CSS], prevent_thread_lock=True, quiet=True)[1]
+        page = layout.build(ServerConfig(), download)
+        yield server.launch(page, theme=layout.THEME, css_paths=[layout.CSS], prevent_thread_lock=True, quiet=True)[1]
         page.close()
 
 
 @pytest.fixture
 def every_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every evaluation is shown, however fast they come."""
-    monkeypatch.setattr(run, "SECONDS_PER_VIEW", -1)
+    monkeypatch.setattr(worker, "SECONDS_PER_UPDATE", -1)
     monkeypatch.setattr(weights, "cached_vgg19", lambda: None)
-    monkeypatch.setattr(turn, "PRESETS", UNHURRIED)
+    monkeypatch.setattr(controls, "PRESETS", UNHURRIED)
 
 
 @pytest.fixture
 def evaluated(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Evaluations, and the most that went on at the same time."""
-    counts, lock, original = Counter[str](), threading.Lock(), loop.Objective.__call__
+    counts, lock, original = Counter[str](), threading.Lock(), optimize.Objective.__call__
 
-    def counted(self: loop.Objective, x: Any) -> Any:
+    def counted(self: optimize.Objective, x: Any) -> Any:
         with lock:
             counts["now"] += 1
             counts["all"] += 1
@@ -100,5 +101,5 @@ def evaluated(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
             with lock:
                 counts["now"] -= 1
 
-    monkeypatch.setattr(loop.Objective, "__call__", counted)
+    monkeypatch.setattr(optimize.Objective, "__call__", counted)
     return counts

@@ -7,17 +7,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 from gradio_client import handle_file
 from PIL import Image
 from playwright.sync_api import Locator, Page
 
-from page import turn, watch
+from page import controls, layout
+from page.config import ServerConfig
+from page.handlers import Handlers
+from page.session import Session
 from styletransfer import PRESETS, Settings
 from tests.data import PAINTING, PHOTO
 
 MINUTE = 60_000  # milliseconds
-
-
+with gr.Blocks():
+    COMPONENTS = layout.create_components(ServerConfig())
+HANDLERS = Handlers(COMPONENTS, ServerConfig())  # for tests that need no server
 UNHURRIED = {**PRESETS, "balanced": replace(PRESETS["balanced"], tolerance=0)}  # runs to its last step
 
 
@@ -42,20 +47,45 @@ def file_named(folder: Path, name: str, content: bytes) -> Any:
     return handle_file(path)
 
 
-def positions(**changes: Any) -> list[Any]:
+def positions(**changes: Any) -> dict[str, Any]:
     settings = Settings(size=96, iterations=40)
-    return turn.turn_to(replace(settings, **changes))
+    return controls.slider_values(replace(settings, **changes))
 
 
-def running(job: watch.Job, **changes: Any) -> Iterator[Any]:
+def uploaded(path: Path) -> dict[str, Any]:
+    """What a drop zone holds."""
+    return {"path": str(path)}
+
+
+def running(session: Session, **changes: Any) -> Iterator[Any]:
     """A run of a visit, as the page starts it."""
-    watch.begin(job)
-    return watch.stylize(job, str(PHOTO), str(PAINTING), "balanced", *positions(**changes), None)
+    HANDLERS.start_run(session)
+    values = positions(**changes).values()
+    return HANDLERS.stylize(session, uploaded(PHOTO), uploaded(PAINTING), "balanced", *values, None)
+
+
+def more(session: Session, photo: Path = PHOTO) -> Iterator[Any]:
+    """A press on More."""
+    HANDLERS.start_run(session)
+    values = positions().values()
+    return HANDLERS.continue_painting(session, uploaded(photo), uploaded(PAINTING), "balanced", *values, None)
 
 
 def order(**changes: Any) -> dict[str, Any]:
     given = {"photo": handle_file(PHOTO), "painting": handle_file(PAINTING), "size": 64, "iterations": 1}
     return {**given, "api_name": "/stylize", **changes}
+
+
+SMALL = {
+    "size": 64,
+    "iterations": 3,
+    "style_weight_power_of_ten": 7.3,
+    "content_weight": 1,
+    "tv_weight": 0,
+    "colours": "painting",
+    "stroke": 1,
+    "mix": 0.5,
+}
 
 
 def coloured(folder: Path, number: int) -> Path:

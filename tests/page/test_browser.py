@@ -15,8 +15,8 @@ from gradio_client import Client
 from PIL import Image, ImageSequence
 from playwright.sync_api import Browser, Page, expect
 
-from page import serve, watch
-from styletransfer import record
+from page import handlers, server
+from styletransfer import metadata
 from tests.data import PAINTING, PHOTO
 from tests.page.helpers import MINUTE, UNHURRIED, arguments, open_section, slider
 
@@ -104,25 +104,16 @@ def test_a_broken_file_says_so_and_keeps_the_painting(page: Page, tmp_path: Path
     expect(page.locator("#painting img")).to_be_visible()
 
 
-def move(page: Page, name: str, value: float) -> None:
-    slider(page, name).fill(str(value))
-    slider(page, name).press("Tab")
-    expect(slider(page, name)).to_have_value(str(value))
-
-
 def paint_small(page: Page, iterations: int) -> None:
-    """An example at a size at which a step takes no time."""
+    """Paint an example at a size at which a step takes no time. A link chooses the pictures and moves the sliders."""
+    page.goto(
+        f"{page.url}{'&' if '?' in page.url else '?'}photo=chelsea&painting=woodcut&size=96&iterations={iterations}"
+    )
+    expect(page.locator("#photo img")).to_be_visible()
+    expect(page.locator("#painting img")).to_be_visible()
     open_section(page, "Before you start")
-    expect(slider(page, "size")).to_be_visible()
-    wanted = {"size": 96, "iterations": iterations}
-    for name, value in wanted.items():
-        move(page, name, value)
-    page.locator("#examples .thumbnail-item").first.click()
-    expect(page.locator("#result img")).to_be_visible()
-    for name in wanted:  # the example moves them back a moment after its result is there
-        expect(slider(page, name)).to_have_value(str(getattr(UNHURRIED["balanced"], name)))
-    for name, value in wanted.items():
-        move(page, name, value)
+    expect(slider(page, "size")).to_have_value("96")
+    expect(slider(page, "iterations")).to_have_value(str(iterations))
     page.get_by_role("button", name="Paint", exact=True).click()
 
 
@@ -136,11 +127,11 @@ def annotations(page: Page) -> list[str]:
 def test_a_slider_moved_during_a_run_changes_it_and_pause_and_more_work(page: Page) -> None:
     paint_small(page, 2000)
     expect(page.locator("#status")).to_contain_text("Painting:")
-    open_section(page, "Change it")
+    open_section(page, "Adjust")
     slider(page, "style_weight").fill("8.5")
     slider(page, "style_weight").press("Tab")
     page.wait_for_function(
-        "document.querySelector('#curves .js-plotly-plot')?.layout?.annotations?.some(a => a.text == 'turned')"
+        "document.querySelector('#curves .js-plotly-plot')?.layout?.annotations?.some(a => a.text == 'changed')"
     )
     page.get_by_role("button", name="Pause").click()
     expect(page.locator("#status")).to_contain_text("Paused:")
@@ -150,7 +141,7 @@ def test_a_slider_moved_during_a_run_changes_it_and_pause_and_more_work(page: Pa
     expect(page.locator("#status")).to_contain_text("Stopped:")
     expect(page.get_by_role("button", name="More")).to_be_enabled()
     page.get_by_role("button", name="More").click()
-    expect(page.locator("#status")).to_contain_text(f"{watch.MORE} of {watch.MORE}")
+    expect(page.locator("#status")).to_contain_text(f"{handlers.STEPS_OF_MORE} of {handlers.STEPS_OF_MORE}")
 
 
 @on_desktop
@@ -168,11 +159,11 @@ def test_two_visitors_at_once_wait_in_order_and_turn_only_their_own_run(page: Pa
         """place => { const [box, around] = [place, place.parentElement].map(e => e.getBoundingClientRect());
                       return around.top <= box.top && box.bottom <= around.bottom + 1; }"""
     ), "cut off"
-    open_section(other, "Change it")
+    open_section(other, "Adjust")
     slider(other, "style_weight").fill("8.5")
     slider(other, "style_weight").press("Tab")
     page.wait_for_timeout(2000)
-    assert "turned" not in annotations(page)
+    assert "changed" not in annotations(page)
     page.get_by_role("button", name="Stop").click()
     expect(page.locator("#status")).to_contain_text("Stopped:")
     expect(other.locator("#status")).to_contain_text("Painting:")
@@ -207,7 +198,7 @@ def test_closed_tabs_give_their_places_to_the_next_visitor(
 
 @pytest.fixture
 def full_queue(url: str, connect: Callable[[str], Client]) -> Iterator[None]:
-    clients = [connect(url) for _ in range(1 + serve.MOST_WAITING)]
+    clients = [connect(url) for _ in range(1 + server.MAX_WAITING)]
     jobs = [clients[0].submit(**arguments(iterations=2000, size=256))]
     next(iter(jobs[0]))  # it has the place, and the others wait
     jobs += [client.submit(**arguments()) for client in clients[1:]]
@@ -241,7 +232,7 @@ def test_before_the_first_picture_nothing_but_the_first_step_is_above_the_fold(p
         box = page.locator(f"#{name}").bounding_box()
         assert box["y"] >= 0, name
         assert box["y"] + box["height"] <= height, name
-    for title in ("Styles", "Change it", "Before you start"):
+    for title in ("Styles", "Adjust", "Before you start"):
         assert page.get_by_role("button", name=title).bounding_box()["y"] >= height - 5
     expect(page.locator("#outcome")).to_have_count(0)
     expect(page.get_by_role("button", name="Stop")).to_have_count(0)
@@ -250,7 +241,7 @@ def test_before_the_first_picture_nothing_but_the_first_step_is_above_the_fold(p
 @on_desktop
 def test_the_photos_own_colours_are_previewed_at_once(page: Page) -> None:
     page.locator("#examples .thumbnail-item").first.click()
-    open_section(page, "Change it")
+    open_section(page, "Adjust")
     expect(page.locator("#preview img")).to_be_visible()
     before = page.locator("#preview img").get_attribute("src")
     page.get_by_label("luminance", exact=True).click()
@@ -272,7 +263,7 @@ def test_a_person_takes_the_picture_along(url: str, page: Page, tmp_path: Path) 
         page.locator("#download").click()
     mine = tmp_path / "mine.png"
     mine.write_bytes(download.value.path().read_bytes())
-    assert record.read(mine) == replace(UNHURRIED["balanced"], size=96, iterations=30)
+    assert metadata.read_settings(mine) == replace(UNHURRIED["balanced"], size=96, iterations=30)
     open_section(page, "Before and after")
     expect(page.locator("#compare img")).to_have_count(2)
     open_section(page, "This visit's pictures")
@@ -287,10 +278,10 @@ def test_a_person_takes_the_picture_along(url: str, page: Page, tmp_path: Path) 
     open_section(page, "Before you start")
     expect(slider(page, "size")).to_have_value("96")
     page.goto(f"{url}?__theme=light&size=huge&photo=nobodys")
-    expect(page.locator("#notice")).to_contain_text("Left out of the link, since it makes no sense here: photo, size.")
+    expect(page.locator("#notice")).to_contain_text("Ignored in this link: photo, size.")
     page.goto(url)
     page.set_input_files("#photo input[type=file]", mine)
-    expect(page.locator("#notice")).to_contain_text("settings inside this picture are set again")
+    expect(page.locator("#notice")).to_contain_text("Settings restored from this picture")
     open_section(page, "Before you start")
     expect(slider(page, "size")).to_have_value("96")
     expect(slider(page, "iterations")).to_have_value("30")
@@ -310,8 +301,9 @@ def test_the_page_has_no_serious_barrier(url: str, page: Page, scheme: str) -> N
     page.goto(f"{url}?__theme={scheme}")
     paint_small(page, 10)
     expect(page.locator("#status")).to_contain_text("Finished:")
-    for title in ("Styles", "Change it", "Before and after", "This visit's pictures", "Share"):
+    for title in ("Styles", "Adjust", "Before and after", "This visit's pictures", "Share"):
         open_section(page, title)
+    page.wait_for_function("document.getAnimations().every(animation => animation.playState != 'running')")
     found = Axe().run(page).response["violations"]
     serious = [
         f"{violation['id']}: {[node['html'][:150] for node in violation['nodes'][:3]]}"

@@ -20,8 +20,8 @@ from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 from PIL import Image
 
-import app
-from page import run, serve, watch
+from page import controls, layout, server
+from page.config import ServerConfig
 from styletransfer import PRESETS, weights
 from tests.data import PAINTING, PHOTO
 from tests.page.helpers import arguments, order
@@ -69,10 +69,10 @@ def test_bad_input_through_the_api_gets_one_sentence(client: Client, changes: di
 
 def test_a_language_model_has_the_finished_picture_as_a_tool(monkeypatch: pytest.MonkeyPatch) -> None:
     small = {name: replace(settings, size=96, iterations=4) for name, settings in PRESETS.items()}
-    monkeypatch.setattr(watch, "PRESETS", small)
+    monkeypatch.setattr(controls, "PRESETS", small)
     monkeypatch.setattr(weights, "cached_vgg19", lambda: None)
-    page = app.build()
-    url = serve.launch(page, mcp_server=True, prevent_thread_lock=True, quiet=True)[1]
+    page = layout.build(ServerConfig())
+    url = server.launch(page, mcp_server=True, prevent_thread_lock=True, quiet=True)[1]
 
     def sent(file: Path) -> str:
         return "data:image/webp;base64," + base64.b64encode(file.read_bytes()).decode()
@@ -127,14 +127,6 @@ def test_missing_and_extra_arguments_are_refused_and_the_server_stays_up(url: st
             assert "event: error" in said, data
             assert "Traceback" not in said, data
     assert client.predict(**order())[3]
-
-
-def test_a_run_that_takes_too_long_ends_with_its_picture(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "LONGEST_RUN", 1.0)
-    _, status, _, png = client.predict(**order(iterations=2000))
-    assert "Stopped" in status
-    assert "A run may take 1 s here" in status
-    assert Image.open(png).size
 
 
 def test_the_health_of_the_server_can_be_asked(url: str) -> None:

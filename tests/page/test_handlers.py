@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,23 +10,16 @@ from typing import Any
 import gradio as gr
 import numpy as np
 import pytest
-from gradio_client import Client
 from PIL import Image, ImageSequence
 
-import app
-from page import choose, keep, turn, watch
+from page import examples, handlers, results
+from page.config import ServerConfig
+from page.examples import EXAMPLES
+from page.handlers import Handlers
+from page.session import Session
 from styletransfer import Settings
-from styletransfer.settings import knobs
 from tests.data import PAINTING, PHOTO
-from tests.page.helpers import positions, running
-
-
-def test_every_preset_puts_the_sliders_where_its_settings_are(client: Client) -> None:
-    for preset, settings in turn.PRESETS.items():
-        positions = turn.turn_to(settings)
-        turned = {name: knobs()[name].value(at) for name, at in zip(turn.TURNED, positions, strict=True)}
-        assert turned == {name: getattr(settings, name) for name in turn.TURNED}
-        assert turn.chosen(preset, tuple(positions)) == settings
+from tests.page.helpers import COMPONENTS, HANDLERS, SMALL, more, positions, running, uploaded
 
 
 class Pressed:
@@ -38,137 +30,132 @@ class Pressed:
 
 
 def test_an_example_pressed_during_a_run_leaves_the_runs_picture_alone() -> None:
-    job = watch.Job()
-    idle = app.fill(job, Pressed(0))
-    watch.begin(job)
-    busy = app.fill(job, Pressed(0))
-    assert len(busy) == len(idle)
-    assert busy[:2] == idle[:2]
-    assert choose.examples()[0].result in idle
-    assert all(update == gr.skip() for update in busy[2:])
-    watch.end(job)
-    assert app.fill(job, Pressed(0)) == idle
+    session, example = Session(), examples.examples()[0]
+    idle = HANDLERS.show_example(session, Pressed(0))
+    HANDLERS.start_run(session)
+    busy = HANDLERS.show_example(session, Pressed(0))
+    assert idle[COMPONENTS.result] == example.result
+    assert busy == {COMPONENTS.photo: example.photo, COMPONENTS.painting: example.painting}
+    assert busy.items() <= idle.items()
+    HANDLERS.finish_run(session)
+    assert HANDLERS.show_example(session, Pressed(0)) == idle
 
 
-def marks(update: tuple[Any, ...]) -> list[str]:
-    return [note.text for note in update[2].layout.annotations]
+def marks(update: dict[Any, Any]) -> list[str]:
+    return [note.text for note in update[COMPONENTS.plot].layout.annotations]
 
 
-def test_what_is_turned_during_a_run_counts_in_it_and_in_no_other_visitors(every_frame: None) -> None:
-    job, other = watch.Job(), watch.Job()
-    run, theirs = running(job), running(other)
+def status(update: dict[Any, Any]) -> str:
+    return update[COMPONENTS.status]
+
+
+def png(update: dict[Any, Any]) -> Path:
+    return Path(update[COMPONENTS.download])
+
+
+def test_what_is_changed_during_a_run_counts_in_it_and_in_no_other_visitors(every_frame: None) -> None:
+    mine, other = Session(), Session()
+    run, theirs = running(mine), running(other)
     for _ in range(4):
         next(run), next(theirs)
-    watch.steer(job, "balanced", *positions(style_weight=1e8, colours="luminance"))
+    HANDLERS.steer(mine, "balanced", *positions(style_weight=1e8, colours="luminance").values())
     last, others_last = list(run)[-1], list(theirs)[-1]
-    assert job.kept[-1].settings.style_weight == 1e8
-    assert job.kept[-1].settings.colours == "luminance"
-    assert other.kept[-1].settings.style_weight == Settings().style_weight
-    assert "turned" in marks(last)
-    assert "turned" not in marks(others_last)
+    assert mine.results[-1].settings.style_weight == 1e8
+    assert mine.results[-1].settings.colours == "luminance"
+    assert other.results[-1].settings.style_weight == Settings().style_weight
+    assert "changed" in marks(last)
+    assert "changed" not in marks(others_last)
+
+
+def test_a_number_that_is_still_being_typed_changes_nothing(every_frame: None) -> None:
+    session = Session()
+    HANDLERS.start_run(session)
+    for typed in (None, "", 1e9, -1, float("nan")):  # 10 to the power of 1e9 would take hours
+        HANDLERS.steer(session, "balanced", *{**positions(), "style_weight": typed}.values())
+    assert session.control.receive() is None
 
 
 def test_a_weight_turned_too_far_keeps_the_picture(every_frame: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = watch.Job()
-    run = running(job)
+    session = Session()
+    run = running(session)
     for _ in range(4):
         next(run)
-    monkeypatch.setattr("styletransfer.loop.math.isfinite", lambda number: False)
-    watch.steer(job, "balanced", *positions(style_weight=1e10))
+    monkeypatch.setattr("styletransfer.optimize.math.isfinite", lambda number: False)
+    HANDLERS.steer(session, "balanced", *positions(style_weight=1e10).values())
     *_, last = run
-    assert "choose smaller ones" in last[1]
-    assert Path(last[3]).is_file()
+    assert "choose smaller ones" in status(last)
+    assert png(last).is_file()
 
 
 def test_a_paused_run_does_no_work_and_goes_on_where_it_was(every_frame: None) -> None:
-    job = watch.Job()
-    run = running(job)
+    session = Session()
+    run = running(session)
     for _ in range(4):
         next(run)
-    assert watch.pause(job) == "Continue"
+    assert HANDLERS.toggle_pause(session) == "Continue"
     updates = [next(run) for _ in range(4)]
     assert "Paused" in str(updates)
-    assert all(not isinstance(update[0], Image.Image) for update in updates[-2:])
-    assert watch.pause(job) == "Pause"
+    assert all(COMPONENTS.result not in update for update in updates[-2:])
+    assert HANDLERS.toggle_pause(session) == "Pause"
     *_, last = run
-    assert "40 of 40" in last[1]
+    assert "40 of 40" in status(last)
 
 
 def test_stop_ends_a_paused_run_with_its_picture(every_frame: None) -> None:
-    job = watch.Job()
-    run = running(job)
+    session = Session()
+    run = running(session)
     next(run), next(run)
-    watch.pause(job)
+    HANDLERS.toggle_pause(session)
     next(run)
-    watch.stop(job)
+    HANDLERS.stop_run(session)
     *_, last = run
-    assert "Stopped" in last[1]
-    assert Path(last[3]).is_file()
+    assert "Stopped" in status(last)
+    assert png(last).is_file()
 
 
 def test_more_goes_on_from_the_last_picture(every_frame: None) -> None:
-    job = watch.Job()
-    first = list(running(job))[-1]
-    watch.begin(job)
-    more = list(watch.paint_more(job, str(PHOTO), str(PAINTING), "balanced", *positions(), None))
-    assert f"{watch.MORE} of {watch.MORE}" in more[-1][1]
-    before, after = (np.asarray(update[0], dtype=float) for update in (first, more[1]))
+    session = Session()
+    first = list(running(session))[-1]
+    updates = list(more(session))
+    assert f"{handlers.STEPS_OF_MORE} of {handlers.STEPS_OF_MORE}" in status(updates[-1])
+    before, after = (np.asarray(update[COMPONENTS.result], dtype=float) for update in (first, updates[1]))
     assert np.abs(before - after).mean() < 2
-    assert len(job.kept) == 2
-    assert job.kept[1].settings.iterations == 40, "what is set again is no shorter run"
+    assert len(session.results) == 2
+    assert session.results[1].settings.iterations == 40, "what is restored is no shorter run"
 
 
 def test_more_refuses_to_lay_one_photos_picture_on_another(every_frame: None) -> None:
-    job = watch.Job()
-    list(running(job, iterations=2))
-    with pytest.raises(gr.Error, match="The photo is another one by now"):
-        list(watch.paint_more(job, str(PAINTING), str(PAINTING), "balanced", *positions(), None))
-
-
-def test_a_visit_keeps_a_bounded_number_of_pictures(every_frame: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "MOST_KEPT", 2)
-    job = watch.Job()
-    for _ in range(3):
-        list(running(job, iterations=2))
-    assert [kept.caption[0] for kept in job.kept] == ["2", "3"]
-    assert len(list(Path(job.folder.name).iterdir())) == 6
+    session = Session()
+    list(running(session, iterations=2))
+    with pytest.raises(gr.Error, match="The photo has changed"):
+        list(more(session, PAINTING))
 
 
 def test_a_run_that_is_paused_for_too_long_ends_with_its_picture(
     every_frame: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "LONGEST_PAUSE", 0.3)
-    job = watch.Job()
-    run = running(job)
+    monkeypatch.setattr(handlers, "MAX_PAUSE_SECONDS", 0.3)
+    session = Session()
+    run = running(session)
     next(run), next(run)
-    watch.pause(job)
+    HANDLERS.toggle_pause(session)
     *_, last = run
-    assert "Stopped" in last[1]
-    assert Path(last[3]).is_file()
+    assert "Stopped" in status(last)
+    assert png(last).is_file()
 
 
 def test_more_without_a_picture_says_so() -> None:
     with pytest.raises(gr.Error, match="press Paint first"):
-        list(watch.paint_more(watch.Job(), str(PHOTO), str(PAINTING), "balanced", *positions(), None))
-
-
-def test_what_a_visitor_made_goes_with_the_visitor(every_frame: None) -> None:
-    job = watch.Job()
-    list(running(job, iterations=2))
-    file = Path(job.kept[-1].file)
-    assert file.is_file()
-    del job
-    gc.collect()
-    assert not file.parent.exists()
+        list(more(Session()))
 
 
 def test_the_time_lapse_is_an_animation_that_ends_on_the_picture(every_frame: None) -> None:
-    job = watch.Job()
-    list(running(job, iterations=120))
-    kept = job.kept[-1]
-    with Image.open(kept.lapse) as lapse, Image.open(kept.file) as finished:
+    session = Session()
+    list(running(session, iterations=120))
+    result = session.results[-1]
+    with Image.open(result.time_lapse) as lapse, Image.open(result.file) as finished:
         assert lapse.format == "WEBP"
-        assert 20 <= lapse.n_frames <= keep.LONGEST_LAPSE + 2
+        assert 20 <= lapse.n_frames <= results.MAX_TIME_LAPSE_FRAMES + 2
         states = [np.asarray(frame.convert("RGB"), dtype=float) for frame in ImageSequence.Iterator(lapse)]
         assert np.abs(states[-1] - np.asarray(finished, dtype=float)).mean() < 12
         assert np.abs(states[0] - states[-1]).mean() > 12
@@ -178,28 +165,36 @@ def test_the_preview_has_the_colours_that_were_chosen() -> None:
     def mean(image: Image.Image) -> np.ndarray:
         return np.asarray(image.convert("RGB"), float).mean((0, 1))
 
-    job, photo, painting = watch.Job(), Image.open(PHOTO), Image.open(PAINTING)
+    session, photo, painting = Session(), Image.open(PHOTO), Image.open(PAINTING)
     for colours, like in (("painting", painting), ("matched", photo), ("luminance", photo)):
-        preview = watch.preview(job, str(PHOTO), str(PAINTING), colours)
+        preview = HANDLERS.preview_colours(session, uploaded(PHOTO), uploaded(PAINTING), colours)
         assert preview is not None
-        assert max(preview.size) == watch.PREVIEW_SIZE
+        assert max(preview.size) == handlers.PREVIEW_SIZE
         assert np.abs(mean(preview) - mean(like)).max() < 12, colours
-    assert watch.preview(job, str(PHOTO), None, "painting") is None
-    assert watch.preview(job, str(PHOTO), str(choose.EXAMPLES / "styles.csv"), "painting") is None
+    assert HANDLERS.preview_colours(session, uploaded(PHOTO), None, "painting") is None
+    text = uploaded(EXAMPLES / "styles.csv")
+    assert HANDLERS.preview_colours(session, uploaded(PHOTO), text, "painting") is None
+
+
+def test_a_run_that_takes_too_long_ends_with_its_picture() -> None:
+    hurried, session = Handlers(COMPONENTS, ServerConfig(max_run_seconds=1.0)), Session()
+    hurried.start_run(session)
+    *_, last = hurried.stylize(session, uploaded(PHOTO), uploaded(PAINTING), "quick", **{**SMALL, "iterations": 2000})
+    assert "Stopped:" in last[COMPONENTS.status]
+    assert "Stopped at the limit of 1 s." in last[COMPONENTS.status]
+    assert Image.open(last[COMPONENTS.download]).size
 
 
 def test_pressing_paint_many_times_at_once_makes_one_picture_after_the_other(evaluated: Counter[str]) -> None:
     def painted(_: int) -> Any:
-        return list(
-            watch.stylize(watch.Job(), str(PHOTO), str(PAINTING), "quick", 64, 3, 7.3, 1, 0, "painting", 1, 0.5)
-        )
+        return list(HANDLERS.stylize(Session(), uploaded(PHOTO), uploaded(PAINTING), "quick", **SMALL))
 
     with ThreadPoolExecutor(6) as threads:
         done = list(threads.map(painted, range(6)))
     assert evaluated["most"] == 1
-    assert all(isinstance(run[-1][0], Image.Image) for run in done)
+    assert all(isinstance(run[-1][COMPONENTS.result], Image.Image) for run in done)
 
 
-def test_a_refused_order_raises_what_the_page_shows() -> None:
+def test_a_refused_request_raises_what_the_page_shows() -> None:
     with pytest.raises(gr.Error, match="Choose a photo first"):
-        next(watch.stylize(watch.Job(), None, str(PAINTING), "quick", 64, 3, 7.3, 1, 0, "painting", 1, 0.5))
+        next(HANDLERS.stylize(Session(), None, uploaded(PAINTING), "quick", **SMALL))

@@ -37,9 +37,31 @@ FILES = files()
 
 def test_there_are_forty_kinds() -> None:
     assert len(FILES) >= 40
+    assert set(QUICK) <= set(FILES)
 
 
-@pytest.mark.parametrize("what", FILES)
+QUICK = (  # one of each way to be painted or refused; the tests of the engine read them all
+    "palette with one transparent index",
+    "16-bit RGBA PNG",
+    "CMYK JPEG",
+    "animated GIF",
+    "HEIC",
+    "EXIF orientation 6",
+    "empty.png",
+    "half.heic",
+    "over.png",
+    "1×1",
+    "1×4000",
+    "12000×12000",
+    "SVG",
+    "an HTML page",
+    "half a JPEG",
+)
+
+
+@pytest.mark.parametrize(
+    "what", [pytest.param(what, marks=() if what in QUICK else pytest.mark.slow) for what in FILES]
+)
 def test_an_odd_picture_is_painted_or_refused_in_one_sentence(client: Client, tmp_path: Path, what: str) -> None:
     file = tmp_path / "holiday.jpg"
     file.write_bytes(FILES[what])

@@ -15,7 +15,7 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 from playwright.sync_api import Browser
 
-from page import choose
+from page.examples import EXAMPLES
 from tests.data import ROOT, encode, noise, one_sentence
 from tests.page.helpers import order
 
@@ -24,8 +24,8 @@ def test_files_outside_the_apps_folders_and_of_other_visits_are_refused(url: str
     theirs = folder / "painting-other" / "painting-1.png"
     theirs.parent.mkdir()
     theirs.write_bytes(encode(noise(), "PNG"))
-    guesses = ["/etc/passwd", str(ROOT / "app.py"), str(ROOT / "styletransfer" / "loop.py"), str(theirs), "app.py"]
-    guesses += ["..%2f..%2f..%2fetc%2fpasswd", f"{choose.EXAMPLES}/../app.py", f"{choose.EXAMPLES}/%2e%2e/app.py"]
+    guesses = ["/etc/passwd", str(ROOT / "app.py"), str(ROOT / "styletransfer" / "optimize.py"), str(theirs), "app.py"]
+    guesses += ["..%2f..%2f..%2fetc%2fpasswd", f"{EXAMPLES}/../app.py", f"{EXAMPLES}/%2e%2e/app.py"]
     for guess in guesses:
         for door in ("gradio_api/file=", "file=", "static/", "gradio_api/upload/"):
             connection = http.client.HTTPConnection(urlsplit(url).netloc)  # httpx would take the dots out

@@ -14,7 +14,9 @@ import pytest
 from gradio_client import Client
 
 from benchmarks import soak
-from page import choose, run
+from page import worker
+from page.examples import EXAMPLES
+from page.worker import Request
 from styletransfer import Settings
 from tests.data import PAINTING, PHOTO, ROOT
 from tests.page.helpers import order
@@ -51,12 +53,17 @@ def test_visits_in_a_row_leave_the_memory_flat() -> None:
     assert states[-1].open_files <= states[0].open_files + 10
 
 
+def warm_up(painting: Path) -> None:
+    settings = Settings(size=192, stages=2)
+    worker.warm_up(Request(photo=str(PHOTO), paintings=(str(painting),), settings=settings, folder=Path()))
+
+
 def test_what_the_first_visitor_would_wait_for_is_done_before(evaluated: Counter[str]) -> None:
-    run.warm_up(str(PHOTO), str(choose.EXAMPLES / "style" / "waves.webp"), Settings(size=192, stages=2))
+    warm_up(EXAMPLES / "style" / "waves.webp")
     assert evaluated["all"] == 2, "one in each stage"
 
 
 def test_warming_up_gives_way_to_a_visitor(evaluated: Counter[str]) -> None:
-    with run.COMPUTE:
-        run.warm_up(str(PHOTO), str(PAINTING), Settings(size=192, stages=2))
+    with worker.COMPUTE_LOCK:
+        warm_up(PAINTING)
     assert evaluated["all"] == 0

@@ -25,10 +25,14 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 from playwright.sync_api import Browser, expect
 
-import app
-from page import disk, keep, run, watch
+from page import (
+    results,
+    storage,
+)
+from page.session import Session
+from page.worker import RunControl
 from tests.data import PAINTING, PHOTO, ROOT
-from tests.page.helpers import coloured, open_section, order, slider
+from tests.page.helpers import COMPONENTS, HANDLERS, SMALL, coloured, open_section, order, slider, uploaded
 
 
 def test_nothing_of_a_visit_by_program_stays_on_disk_but_what_it_brought_and_was_given(
@@ -47,7 +51,7 @@ def test_a_full_disk_costs_the_file_and_not_the_picture(client: Client, monkeypa
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(keep.record, "save_png", full)
+    monkeypatch.setattr(results.metadata, "save_png", full)
     picture, status, _, png = client.predict(**order())
     assert "the disk is full" in status
     assert "Finished" in status
@@ -55,7 +59,7 @@ def test_a_full_disk_costs_the_file_and_not_the_picture(client: Client, monkeypa
     assert not png
 
 
-UNTIDIED = "import app; app.disk.SECONDS_PER_TIDYING = 1e6; app.main()"  # the test has the disk to itself
+UNTIDIED = "import app; app.storage.SECONDS_PER_CLEANUP = 1e6; app.main()"  # the test has the disk to itself
 
 
 @pytest.fixture
@@ -121,7 +125,7 @@ def test_a_disk_that_fills_up_during_a_run_costs_no_picture(small_disk: tuple[st
     page.close()
 
 
-@pytest.mark.parametrize(("limit", "most"), [("MOST_STORED", 3500), ("MOST_FILES", 3)])
+@pytest.mark.parametrize(("limit", "most"), [("MAX_STORED_BYTES", 3500), ("MAX_FILES", 3)])
 def test_the_files_of_many_visits_stay_within_a_limit_and_the_newest_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, most: int
 ) -> None:
@@ -130,8 +134,8 @@ def test_the_files_of_many_visits_stay_within_a_limit_and_the_newest_stay(
         file.parent.mkdir()
         file.write_bytes(bytes(1000))
         os.utime(file, (number, number))
-    monkeypatch.setattr(disk, limit, most)
-    disk.make_room(tmp_path)
+    monkeypatch.setattr(storage, limit, most)
+    storage.make_room(tmp_path)
     assert sorted(path.parent.name for path in tmp_path.rglob("*.png")) == ["visit-7", "visit-8", "visit-9"]
 
 
@@ -139,21 +143,20 @@ def test_where_the_disk_has_little_left_half_of_it_stays_free(tmp_path: Path, mo
     for number in range(10):
         (tmp_path / f"{number}.png").write_bytes(bytes(1000))
         os.utime(tmp_path / f"{number}.png", (number, number))
-    monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=2000))
-    disk.make_room(tmp_path)
+    monkeypatch.setattr(storage.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=2000))
+    storage.make_room(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{number}.png" for number in range(4, 10)]
 
 
 def test_visits_that_end_while_room_is_made_do_not_end_the_tidying(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(disk, "SECONDS_PER_TIDYING", 0.001)
-    monkeypatch.setattr(disk, "MOST_FILES", 20)
-    monkeypatch.setattr(disk.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(storage, "SECONDS_PER_CLEANUP", 0.001)
+    monkeypatch.setattr(storage, "MAX_FILES", 20)
+    monkeypatch.setattr(storage.signal, "signal", lambda *_: None)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr(disk.gradio.mcp, "DEFAULT_TEMP_DIR", "")
     monkeypatch.setenv("GRADIO_TEMP_DIR", "")
-    with disk.own_folder() as folder:
+    with storage.create_folder() as folder:
         for number in range(300):
             visit = folder / f"painting-{number}"
             visit.mkdir()
@@ -175,7 +178,7 @@ def test_empty_folders_are_tidied_away_but_a_visits_own_and_those_just_made(tmp_
     (tmp_path / "gradio" / "used" / "photo.png").write_bytes(b"x")
     for name in ("gradio/left", "gradio/used", "painting-visit"):
         os.utime(tmp_path / name, (0, 0))
-    disk.make_room(tmp_path)
+    storage.make_room(tmp_path)
     stay = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_dir()}
     assert stay == {"gradio", "gradio/new", "gradio/used", "painting-visit"}
 
@@ -194,25 +197,26 @@ def test_a_photo_that_has_been_tidied_away_is_asked_for_again(url: str) -> None:
 
 def test_a_photo_that_is_tidied_away_during_a_run_costs_the_file_and_not_the_picture(tmp_path: Path) -> None:
     photo = coloured(tmp_path, 5)
-    job = watch.Job()
-    watch.begin(job)
-    updates = watch.stylize(job, str(photo), str(PAINTING), "quick", 64, 9, 7.3, 1, 0, "painting", 1, 0.5)
+    session = Session()
+    HANDLERS.start_run(session)
+    updates = HANDLERS.stylize(session, uploaded(photo), uploaded(PAINTING), "quick", **{**SMALL, "iterations": 9})
     next(updates), next(updates)
     photo.unlink()
-    *_, (picture, status, _, png) = updates
-    assert isinstance(picture, Image.Image)
-    assert "could not be saved" in status
-    assert png is None
-    assert list(Path(job.folder.name).iterdir()) == []
-    assert app.show(job)[2] is None, "nothing of an earlier picture stands beside it"
+    *_, last = updates
+    assert isinstance(last[COMPONENTS.result], Image.Image)
+    assert "could not be saved" in last[COMPONENTS.status]
+    assert last[COMPONENTS.download] is None
+    assert list(session.folder.iterdir()) == []
+    shown = HANDLERS.show_results(session)
+    assert shown[COMPONENTS.compare] is None, "nothing of an earlier picture stands beside it"
 
 
 def test_what_cannot_be_noted_on_a_full_disk_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    job = watch.Job()
-    watch.begin(job)
-    monkeypatch.setattr(run.Wishes, "turn", full)
+    session = Session()
+    HANDLERS.start_run(session)
+    monkeypatch.setattr(RunControl, "send", full)
     with pytest.raises(gr.Error, match="The disk of this server is full"):
-        watch.steer(job, "quick", 64, 9, 7.3, 1, 0, "painting", 1, 0.5)
+        HANDLERS.steer(session, "quick", *SMALL.values())
