@@ -16,7 +16,7 @@ from benchmarks.apart import apart
 from benchmarks.quality import Judge
 from styletransfer import Settings, weights
 from styletransfer.backbones import Backbone
-from styletransfer.loop import Objective
+from styletransfer.optimize import Objective
 from tests.data import ROOT
 
 

@@ -180,7 +180,7 @@ import time, gradio, app
 gradio.Blocks.block_thread = lambda page: time.sleep(1)
 app.run.warm_up = lambda photo, painting, settings: print("warms up", settings.size)
 app.weights.cached_vgg19 = lambda: app.Path("vgg19.pth")
-app.backbones.choose = lambda: None
+app.backbones.load = lambda: None
 app.main()
 """
     for zero_gpu in ("", "true"):
