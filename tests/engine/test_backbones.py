@@ -233,35 +233,6 @@ def test_a_gradient_reaches_the_pixels_and_nothing_else(vgg16, pixels):
     assert 0 < x.grad.norm().item() < math.inf
 
 
-def test_a_slow_download_tells_how_far_it_is_and_when_it_has_arrived(monkeypatch: pytest.MonkeyPatch):
-    said = []
-    download = backbones.Vgg19Download()
-
-    def slow(progress):
-        for done in (0, 137_000_000, 548_000_000):
-            progress(done, 548_000_000)
-            said.append(download.status)
-
-    monkeypatch.setattr(weights, "download_vgg19", slow)
-    download.start()
-    download.join(timeout=60)
-    assert ["0%" in said[0], "25%" in said[1], "100%" in said[2]] == [True] * 3
-    assert all("VGG-16 paints" in status for status in said)
-    assert "arrived" in download.status
-
-
-def test_a_download_that_fails_says_why_and_that_vgg16_paints(monkeypatch: pytest.MonkeyPatch):
-    def fail(progress):
-        raise WeightsError("VGG-19 could not be downloaded (no network): try later, or use vgg16.")
-
-    monkeypatch.setattr(weights, "download_vgg19", fail)
-    download = backbones.Vgg19Download()
-    download.start()
-    download.join(timeout=60)
-    assert "VGG-16 paints" in download.status
-    assert "no network" in download.status
-
-
 @pytest.fixture
 def half() -> Backbone:
     """Bfloat16 is for CUDA. The processor computes it too, though slowly."""
