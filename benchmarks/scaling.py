@@ -1,4 +1,7 @@
-"""How one run grows with its size, in a process of its own: `python -m benchmarks.growth photo painting size`."""
+"""How the cost of a run grows with its size: `python -m benchmarks.scaling PHOTO PAINTING SIZE` in a fresh process.
+
+This file loads torch only in that process, after styletransfer.tune_process.
+"""
 
 from __future__ import annotations
 
@@ -11,34 +14,33 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from styletransfer import Settings, stylize
-from styletransfer.lbfgs import LBFGS
+import styletransfer
 
-EVALUATIONS = 30  # 5 of them at the full size
+ITERATIONS = 30  # 5 of them at the full size
 
 
-class Growth(NamedTuple):
+class Cost(NamedTuple):
     """What a run at one size costs."""
 
-    size: int
+    size: int  # long side, pixels
     pixels: int
-    seconds: float  # for one evaluation at that size, median
+    seconds: float  # for one iteration at that size, median
     measured: int  # bytes at the peak, above the imported process
-    memory: int  # the same, with what L-BFGS still adds until its history is full
+    memory: int  # bytes: `measured`, and what L-BFGS still adds until its history is full
 
 
-def measure(photo: Path, painting: Path, size: int) -> Growth:
-    """Paint in a fresh process, for a few evaluations in each stage."""
-    command = [sys.executable, "-m", "benchmarks.growth", str(photo), str(painting), str(size)]
+def measure(photo: Path, painting: Path, size: int) -> Cost:
+    """Paint in a fresh process, for a few iterations in each stage."""
+    command = [sys.executable, "-m", "benchmarks.scaling", str(photo), str(painting), str(size)]
     root = Path(__file__).parent.parent
     done = subprocess.run(command, cwd=root, check=True, stdout=subprocess.PIPE, text=True)
-    return Growth(**json.loads(done.stdout))
+    return Cost(**json.loads(done.stdout))
 
 
-def peak() -> int:
-    """The most memory this process has had, in bytes.
+def peak_memory() -> int:
+    """The most memory that this process has had so far, in bytes.
 
-    getrusage comes second, since on Linux a fresh process takes over its parent's peak there.
+    getrusage is only the second choice: on Linux a fresh process inherits its parent's peak there.
     """
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
@@ -48,20 +50,29 @@ def peak() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _run(photo: str, painting: str, size: int) -> Growth:
-    before = peak()
+def _run(photo: str, painting: str, size: int) -> Cost:
+    from styletransfer import Settings, stylize
+    from styletransfer.lbfgs import LBFGS
+
+    before = peak_memory()
     seconds, last = [], time.perf_counter()
-    for frame in stylize(photo, painting, Settings(size=size, iterations=EVALUATIONS, backbone="vgg16")):
+    for frame in stylize(photo, painting, Settings(size=size, iterations=ITERATIONS, backbone="vgg16")):
         if frame.size == size:
             seconds.append(time.perf_counter() - last)
         last = time.perf_counter()
-    measured = peak() - before
+    measured = peak_memory() - before
     width, height = frame.picture.size
     missing = max(0, LBFGS.HISTORY - len(seconds) + 1)
     history = missing * 2 * 3 * 4 * width * height  # a step and a gradient each, three channels, float32
-    # the first evaluation of a stage also prepares its targets
-    return Growth(size, width * height, statistics.median(seconds[1:] or seconds), measured, measured + history)
+    return Cost(
+        size=size,
+        pixels=width * height,
+        seconds=statistics.median(seconds[1:] or seconds),  # the first iteration of a stage also prepares its targets
+        measured=measured,
+        memory=measured + history,
+    )
 
 
 if __name__ == "__main__":
+    styletransfer.tune_process()
     print(json.dumps(_run(sys.argv[1], sys.argv[2], int(sys.argv[3]))._asdict()))

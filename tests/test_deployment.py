@@ -119,7 +119,7 @@ def test_the_dry_run_of_the_upload_lists_what_a_space_needs_and_nothing_else() -
     assert done.returncode == 0, done.stderr
     listed = {line.split("  ")[-1] for line in done.stdout.splitlines()[:-1]}
     assert {"app.py", "README.md", "requirements.txt", "pre-requirements.txt", "page/page.css"} <= listed
-    assert {"styletransfer/loop.py", "styletransfer/calibration.webp", "examples/pairs.csv"} <= listed
+    assert {"styletransfer/losses.py", "styletransfer/calibration.webp", "examples/pairs.csv"} <= listed
     assert not [name for name in listed if name.startswith(("tests/", ".venv", ".git/", "benchmarks/"))]
     assert "anna/demo" in done.stdout
 
