@@ -12,7 +12,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
 ROOT = Path(__file__).parent.parent
 EXCLUDED = ("tests/", "benchmarks/", ".ci/")
-OWN_FILE = "styletransfer/losses.py"  # a Space that has it holds this project, of this version or an older one
+OWN_FILES = {"styletransfer/losses.py", "styletransfer/loop.py"}  # a Space with one of them holds this project
 Operation = CommitOperationAdd | CommitOperationCopy | CommitOperationDelete
 MAX_BYTES = 10_000_000  # bytes: a larger file would need Git LFS
 
@@ -54,7 +54,7 @@ def main() -> None:
         hardware = {"space_sdk": "gradio", "space_hardware": options.hardware, "private": options.private}
         api.create_repo(options.space, repo_type="space", exist_ok=True, **hardware)
         existing = set(api.list_repo_files(options.space, repo_type="space")) - {".gitattributes"}
-        if existing - {"README.md"} and OWN_FILE not in existing:
+        if existing - {"README.md"} and existing.isdisjoint(OWN_FILES):
             sys.exit(f"{options.space} holds something else, which would be replaced: choose another name.")
         operations: list[Operation] = [
             *(CommitOperationAdd(name, content(name, options.space)) for name in sizes),
