@@ -1,7 +1,7 @@
-"""Keeping the photo's colours: Gatys, Bethge, Hertzmann & Shechtman, "Preserving Color in Neural Artistic Style
+"""The photo's colours kept, after Gatys, Bethge, Hertzmann & Shechtman, "Preserving Color in Neural Artistic Style
 Transfer", 2016, arXiv 1606.05897.
 
-Both ways change the pictures that go into the optimisation, and "luminance" the one that comes out as well.
+Both ways change the images that go into the optimisation. "luminance" also changes the image that comes out.
 """
 
 from __future__ import annotations
@@ -9,24 +9,24 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-LEAST_VARIANCE = 1e-4
-"""Added to every variance, of values in [0, 1]: a picture of one colour has none, and cannot be stretched to any."""
+MIN_VARIANCE = 1e-4
+"""Added to every variance of values in [0, 1]. An image of one colour has no variance that could be stretched."""
 
-ENOUGH = 512
-"""The long side, in pixels, at which a picture's colours are counted."""
+STATS_SIZE = 512
+"""The long side, in pixels, at which the mean and covariance of an image's colours are measured."""
 
 
 def prepare(photo: Image.Image, painting: Image.Image, colours: str) -> tuple[Image.Image, Image.Image]:
-    """The RGB pictures to optimise with, for a value of Settings.colours: painting, luminance or matched."""
+    """Return the RGB images to optimise with, for a value of Settings.colours: painting, luminance or matched."""
     if colours == "luminance":
-        return _grey(photo), _matched(_grey(painting), _grey(photo))
-    return photo, _matched(painting, photo) if colours == "matched" else painting
+        return _to_grey(photo), _match_colours(_to_grey(painting), _to_grey(photo))
+    return photo, _match_colours(painting, photo) if colours == "matched" else painting
 
 
 def finish(painted: Image.Image, photo: Image.Image, colours: str) -> Image.Image:
-    """What is shown: with "luminance" the painted brightness in the photo's own colours, of painted's size.
+    """Return the image to show, of the size of `painted`. With "luminance" it takes its colours from the photo.
 
-    Y of YCbCr is that of the paper's YIQ, and its other two channels span the same plane.
+    Y of YCbCr equals Y of the paper's YIQ, and the other two channels of both span the same plane.
     """
     if colours != "luminance":
         return painted
@@ -35,37 +35,37 @@ def finish(painted: Image.Image, photo: Image.Image, colours: str) -> Image.Imag
 
 
 def preview(picture: Image.Image, photo: Image.Image, painting: Image.Image, colours: str) -> Image.Image:
-    """`picture`, painted or still the photo itself, in about the colours that a run would give it."""
+    """Return `picture`, the photo or a painting of it, in about the colours that a run would give it."""
     if colours == "luminance":
         return finish(picture, photo, colours)
-    return _matched(picture, photo if colours == "matched" else painting)
+    return _match_colours(picture, photo if colours == "matched" else painting)
 
 
-def _grey(image: Image.Image) -> Image.Image:
+def _to_grey(image: Image.Image) -> Image.Image:
     return image.convert("L").convert("RGB")
 
 
-def _matched(painting: Image.Image, photo: Image.Image) -> Image.Image:
-    """x ← A x + b for every pixel, with A = Σ_C^½ Σ_S^−½ and b = μ_C − A μ_S: their linear colour transfer.
+def _match_colours(painting: Image.Image, photo: Image.Image) -> Image.Image:
+    """Map every pixel x to A x + b, with A = Σ_C^½ Σ_S^−½ and b = μ_C − A μ_S: the paper's linear colour transfer.
 
     The painting then has the photo's mean μ_C and covariance Σ_C of RGB. On grey pictures this is the paper's
     L ← σ_C/σ_S (L − μ_S) + μ_C.
     """
-    (μ_S, Σ_S), (μ_C, Σ_C) = _moments(painting), _moments(photo)
-    A = _power(Σ_C, 0.5) @ _power(Σ_S, -0.5)
+    (μ_S, Σ_S), (μ_C, Σ_C) = _measure_colours(painting), _measure_colours(photo)
+    A = _matrix_power(Σ_C, 0.5) @ _matrix_power(Σ_S, -0.5)
     b = 255 * (μ_C - A @ μ_S)
     return painting.convert("RGB", tuple(np.column_stack([A, b]).flatten()))
 
 
-def _moments(image: Image.Image) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and covariance of its pixels, in [0, 1]; a large picture's are those of a smaller one."""
+def _measure_colours(image: Image.Image) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean (3,) and covariance (3, 3) of the pixels in [0, 1], measured at STATS_SIZE if it is larger."""
     small = image.copy()
-    small.thumbnail((ENOUGH, ENOUGH), Image.Resampling.BOX)
+    small.thumbnail((STATS_SIZE, STATS_SIZE), Image.Resampling.BOX)
     pixels = np.asarray(small).reshape(-1, 3) / 255
-    return pixels.mean(0), np.cov(pixels.T) + LEAST_VARIANCE * np.eye(3)
+    return pixels.mean(0), np.cov(pixels.T) + MIN_VARIANCE * np.eye(3)
 
 
-def _power(Σ: np.ndarray, exponent: float) -> np.ndarray:
-    """Σ to a power, for a symmetric matrix without negative eigenvalues."""
+def _matrix_power(Σ: np.ndarray, exponent: float) -> np.ndarray:
+    """Return Σ to a power, for a symmetric matrix without negative eigenvalues."""
     values, vectors = np.linalg.eigh(Σ)
     return vectors * values**exponent @ vectors.T

@@ -12,14 +12,14 @@ import torch.nn.functional as nnf
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-SLAB = 36 << 20
-"""The features, in bytes, that are turned into a gradient at once."""
+MAX_SLAB_BYTES = 36 << 20
+"""Larger features are multiplied slab by slab in the backward pass of the Gram matrix."""
 
 
 class Losses(NamedTuple):
     """L_content, L_style and L_tv, not yet weighted, and L_total = α L_content + β L_style + γ L_tv.
 
-    L_content is that of 512 px, and L_style may be in units of the photo's own: see loop.Objective.
+    L_content is scaled to 512 px, and L_style may be divided by a style scale: see optimize.Objective.
     """
 
     content: float
@@ -48,15 +48,15 @@ class _Gram(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> Tensor:
-        """(g + gᵀ) F: one product where autograd takes two, and as a 1×1 convolution twice as fast (64 × 512²).
+        """Return (g + gᵀ) F: one product where autograd takes two, and as a 1×1 convolution twice as fast (64 × 512²).
 
-        In slabs of rows, since the convolution makes copies of F and of its result.
+        It goes in slabs of rows, since the convolution copies F and its result.
         """
         (F,) = ctx.saved_tensors
         g = (g + g.T)[:, :, None, None]
-        if F.nbytes <= SLAB:
+        if F.nbytes <= MAX_SLAB_BYTES:
             return nnf.conv2d(F, g)
-        rows = max(1, SLAB * F.shape[2] // F.nbytes)
+        rows = max(1, MAX_SLAB_BYTES * F.shape[2] // F.nbytes)
         to_F = torch.empty_like(F)
         for slab, out in zip(torch.split(F, rows, 2), torch.split(to_F, rows, 2), strict=True):
             out.copy_(nnf.conv2d(slab, g))
@@ -66,14 +66,14 @@ class _Gram(torch.autograd.Function):
 def style_loss(F: Tensor, A: Tensor) -> Tensor:
     """E_l = 1/(4 N² M²) Σ (G − A)² (eq. 4), where `A` is the painting's Gram matrix *per position*, A_l / M_A.
 
-    The paper takes both pictures at one size. Ours differ in shape, and a Gram matrix grows with the number of
-    positions, so each is divided by its own: the paper's number where M_A = M.
+    In the paper both images have one size. Here they differ in shape, and a Gram matrix grows with the number of
+    positions, so each is divided by its own number. For M_A = M this is the paper's E_l.
     """
     return gram_distance(gram_matrix(F) / F[0, 0].numel(), A)
 
 
 def gram_distance(G: Tensor, A: Tensor) -> Tensor:
-    """1/(4 N²) Σ (G − A)² of two Gram matrices per position."""
+    """1/(4 N²) Σ (G − A)² of two Gram matrices per position, each (N, N)."""
     return (G - A).square().sum() / (4 * len(A) ** 2)
 
 

@@ -1,4 +1,4 @@
-"""Every knob of the engine, once: default, range, step and help. Sliders, flags and docs are built from here."""
+"""Every setting of the engine, once: default, range, step and help. Sliders, flags and docs are built from here."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .errors import SettingsError
 
 @dataclass(frozen=True)
 class Knob:
-    """How one setting may be turned: a range for numbers (`low`, `high`, `step`), or `choices`.
+    """The range of one setting: `low`, `high` and `step` for numbers, or `choices`.
 
-    `log` marks weights whose useful values span decades: an interface turns their power of ten.
+    `log` marks weights whose useful values span decades. A slider for one sets its power of ten.
     """
 
     help: str
@@ -28,11 +28,11 @@ class Knob:
     symbol: str = ""
 
     def position(self, value: Any) -> Any:
-        """Where a slider stands for `value`: at its power of ten for a `log` knob."""
+        """Return the slider's position for `value`: its power of ten for a `log` knob."""
         return round(math.log10(value), 1) if self.log else value
 
     def value(self, position: Any) -> Any:
-        """The value for which a slider stands at `position`."""
+        """Return the value for the slider's `position`."""
         return float(f"{10**position:.2g}") if self.log else position  # 7.3 stands for 2e7
 
 
@@ -42,20 +42,20 @@ def _knob(default: Any, help: str, **limits: Any) -> Any:
 
 @dataclass(frozen=True)
 class Settings:
-    """What to optimise and for how long. Immutable; values out of range raise SettingsError in one sentence.
+    """The objective and the length of a run. Immutable; a value out of range raises SettingsError in one sentence.
 
     α, β, γ and w_l are those of L_total = α L_content + β Σ_l w_l E_l + γ L_tv (Gatys et al. 2016, eq. 7),
     on a backbone rescaled to mean activation 1 (see backbones.py) and pixels in [0, 1].
     """
 
     size: int = _knob(512, "Long side of the painting, in pixels.", low=64, high=2048, step=16)
-    iterations: int = _knob(75, "Evaluations of the loss in all, over every stage, at most.", low=1, high=2000, step=1)
+    iterations: int = _knob(75, "Iterations in all, over every stage, at most.", low=1, high=2000, step=1)
     content_weight: float = _knob(
-        1.0, "How much of the photo is kept: the weight α of its content.", low=0.0, high=100.0, step=0.1, symbol="α"
+        1.0, "Likeness to the photo: the weight α of its content.", low=0.0, high=100.0, step=0.1, symbol="α"
     )
     style_weight: float = _knob(
         2e7,
-        "How strongly it is painted: the weight β of the painting's style.",
+        "Strength of the painting's style: its weight β.",
         low=1.0,
         high=1e10,
         step=0.1,
@@ -64,7 +64,7 @@ class Settings:
     )
     tv_weight: float = _knob(
         0.0,
-        "How much grain is smoothed away: the weight γ of total variation.",
+        "Smoothness: the weight γ of total variation.",
         low=0.0,
         high=100.0,
         step=0.1,
@@ -78,7 +78,7 @@ class Settings:
     )
     stroke: float = _knob(
         1.0,
-        "Size of the brush strokes: the painting is looked at this many times as large.",
+        "Size of the brush strokes: the scale of the painting relative to the result.",
         low=0.5,
         high=2.0,
         step=0.1,
@@ -92,14 +92,14 @@ class Settings:
     )
     tolerance: float = _knob(
         0.4,
-        "A stage ends when ten evaluations change its picture by less than this, in grey levels; 0 is never.",
+        "A stage ends when ten iterations change its picture by less than this many grey levels; at 0 none ends early.",
         low=0.0,
         high=10.0,
         step=0.1,
     )
-    init: str = _knob("content", "The picture to start from.", choices=("content", "noise"))
+    init: str = _knob("content", "The image to start from.", choices=("content", "noise"))
     seed: int = _knob(0, "Seed of the noise to start from.", low=0, high=2**32 - 1, step=1)
-    square: bool = _knob(False, "Squash both pictures to a square instead of keeping their shape.")
+    square: bool = _knob(False, "Squash both pictures to a square instead of keeping their proportions.")
     backbone: str = _knob(
         "auto",
         "Network whose features are compared; auto takes vgg19 where its weights are on this machine.",
@@ -115,7 +115,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         for f in fields(self):
-            object.__setattr__(self, f.name, _checked(f.name, f.metadata["knob"], f.default, getattr(self, f.name)))
+            object.__setattr__(self, f.name, _check_value(f.name, f.metadata["knob"], f.default, getattr(self, f.name)))
         if self.style_layer_weights is not None and len(self.style_layer_weights) != len(self.style_layers):
             raise SettingsError(
                 f"style_layer_weights needs one weight for each of the {len(self.style_layers)} style layers, "
@@ -124,11 +124,11 @@ class Settings:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """All layers whose activations are needed."""
+        """All layers that the losses compare."""
         return (*self.content_layers, *self.style_layers)
 
     @property
-    def w(self) -> dict[str, float]:
+    def layer_weights(self) -> dict[str, float]:
         """w_l of each style layer: 1/5 each for the paper's five (section 2.2)."""
         if self.style_layer_weights is None:
             return dict.fromkeys(self.style_layers, 1 / len(self.style_layers))
@@ -136,16 +136,16 @@ class Settings:
 
 
 STEERABLE = ("content_weight", "style_weight", "tv_weight", "colours", "stroke", "mix")
-"""What can be changed while a run is on."""
+"""The settings that a run takes over from `send` while it is on."""
 
 
 def knobs() -> dict[str, Knob]:
-    """The knob of every setting, by name, in the order in which they are declared."""
+    """Return the knob of every setting, by name, in the order of declaration."""
     return {f.name: f.metadata["knob"] for f in fields(Settings)}
 
 
-def _checked(name: str, knob: Knob, default: Any, value: Any) -> Any:
-    """`value` in the type of `default`, or SettingsError."""
+def _check_value(name: str, knob: Knob, default: Any, value: Any) -> Any:
+    """Return `value` in the type of `default`. Raises SettingsError."""
     if knob.choices:
         if value not in knob.choices:
             raise SettingsError(f"{name} must be one of {', '.join(knob.choices)}, not {value!r}.")
@@ -159,14 +159,14 @@ def _checked(name: str, knob: Knob, default: Any, value: Any) -> Any:
         if not _is_number(value) or not knob.low <= value <= knob.high or (isinstance(default, int) and value % 1):
             raise SettingsError(f"{name} must be {kind} from {knob.low:.10g} to {knob.high:.10g}, not {value!r}.")
         return type(default)(value)
-    return _checked_layers(name, value) if name != "style_layer_weights" else _checked_weights(name, value)
+    return _check_layers(name, value) if name != "style_layer_weights" else _check_weights(name, value)
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
-def _checked_layers(name: str, value: Any) -> tuple[str, ...]:
+def _check_layers(name: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, (list, tuple)) or not all(isinstance(layer, str) for layer in value):
         raise SettingsError(f"{name} must be a list of layer names such as conv4_2, not {value!r}.")
     if not value or len(set(value)) != len(value):
@@ -174,7 +174,7 @@ def _checked_layers(name: str, value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _checked_weights(name: str, value: Any) -> tuple[float, ...] | None:
+def _check_weights(name: str, value: Any) -> tuple[float, ...] | None:
     if value is None:
         return None
     if not isinstance(value, (list, tuple)) or not all(_is_number(w) and 0 <= w <= 1e6 for w in value):
@@ -182,9 +182,9 @@ def _checked_weights(name: str, value: Any) -> tuple[float, ...] | None:
     return tuple(float(w) for w in value)
 
 
-# On two cores at 512 px: quick is done in 10 s, balanced in 40 s, best in 3 minutes (benchmarks/RESULTS.md). Classic is
-# the configuration of the paper as students implement it: one size, both pictures squashed to 512×512, 300 iterations
-# of L-BFGS from the photo, no total variation, the style loss as it is.
+# On two cores at 512 px, quick takes 10 s, balanced 40 s and best 3 minutes (benchmarks/RESULTS.md). Classic is the
+# configuration of the paper as students implement it: one size, both images squashed to 512×512, 300 iterations of
+# L-BFGS from the photo, no total variation, the style loss without a scale.
 PRESETS: Mapping[str, Settings] = MappingProxyType(
     {
         "balanced": Settings(),

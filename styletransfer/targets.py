@@ -1,4 +1,4 @@
-"""What the losses compare with: activations of photos and Gram matrices of paintings, kept for the next run."""
+"""The targets that the losses compare with: a photo's activations, a painting's Gram matrices. Kept for later runs."""
 
 from __future__ import annotations
 
@@ -14,35 +14,41 @@ from torch import Tensor
 from . import losses
 from .backbones import Backbone
 
-MOST_BYTES = 32 << 20  # a pair at 512 px with its smaller stages
+MAX_CACHE_BYTES = 32 << 20  # a pair at 512 px with its smaller stages
 
 Targets = dict[str, Tensor]
-_kept: LRUCache[Hashable, Targets] = LRUCache(MOST_BYTES, lambda targets: sum(T.nbytes for T in targets.values()))
+"""Tensors by layer name. Cached and shared between runs: never change one in place."""
+
+_cache: LRUCache[Hashable, Targets] = LRUCache(
+    MAX_CACHE_BYTES, lambda targets: sum(tensor.nbytes for tensor in targets.values())
+)
 
 
-def _key(what: str, backbone: Backbone, pixels: Tensor, layers: tuple[str, ...]) -> Hashable:
+def _key(kind: str, backbone: Backbone, pixels: Tensor, layers: tuple[str, ...]) -> Hashable:
     digest = hashlib.blake2b(pixels.cpu().numpy().data).digest()
-    return what, backbone, digest, pixels.shape, layers
+    return kind, backbone, digest, pixels.shape, layers
 
 
-_cached = partial(cached, _kept, lock=threading.Lock())
+_cached = partial(cached, _cache, lock=threading.Lock())
 
 
 @_cached(key=partial(_key, "content"))
 @torch.no_grad()
-def content(backbone: Backbone, photo: Tensor, layers: tuple[str, ...]) -> Targets:
-    """P: the activations of the photo (1, 3, H, W), each (1, N, H_l, W_l), by layer. Not to be changed."""
-    return dict(backbone.activations(photo, layers))
+def content_targets(backbone: Backbone, content_image: Tensor, layers: tuple[str, ...]) -> Targets:
+    """P of eq. 1: the activations of an image (1, 3, H, W) in [0, 1], each (1, N, H_l, W_l)."""
+    return dict(backbone.activations(content_image, layers))
 
 
 @_cached(key=partial(_key, "style"))
 @torch.no_grad()
-def style(backbone: Backbone, painting: Tensor, layers: tuple[str, ...]) -> Targets:
-    """A: the Gram matrices of the painting (1, 3, H, W) per position, each (N, N), by layer. Not to be changed."""
-    return {layer: losses.gram_matrix(S) / S[0, 0].numel() for layer, S in backbone.activations(painting, layers)}
+def style_targets(backbone: Backbone, style_image: Tensor, layers: tuple[str, ...]) -> Targets:
+    """A of eq. 4: the Gram matrices per position of an image (1, 3, H, W) in [0, 1], each (N, N)."""
+    return {layer: losses.gram_matrix(F) / F[0, 0].numel() for layer, F in backbone.activations(style_image, layers)}
 
 
-def mixed_style(backbone: Backbone, paintings: Sequence[Tensor], layers: tuple[str, ...], share: float) -> Targets:
-    """A of one painting; of two, their Gram matrices mixed: those of the second count for `share`, in [0, 1]."""
-    A, *B = (style(backbone, painting, layers) for painting in paintings)
-    return {layer: torch.lerp(A[layer], B[0][layer], share) for layer in layers} if B else A
+def mix_style_targets(
+    backbone: Backbone, style_images: Sequence[Tensor], layers: tuple[str, ...], share: float
+) -> Targets:
+    """Return A of one style image, or the Gram matrices of two, mixed: the second counts for `share`, in [0, 1]."""
+    first, *second = (style_targets(backbone, image, layers) for image in style_images)
+    return {layer: torch.lerp(first[layer], second[0][layer], share) for layer in layers} if second else first

@@ -34,7 +34,7 @@ CHUNK = 1 << 18  # bytes
 
 
 class Weights(NamedTuple):
-    """The convolutions of a VGG, and how they expect RGB `x` in [0, 1] to be normalised: `(x - mean) / std`.
+    """The convolutions of a VGG, and the normalisation `(x - mean) / std` that they expect of RGB `x` in [0, 1].
 
     `tensors` holds "conv1_1.weight" (O, I, 3, 3), "conv1_1.bias" (O,), … in the order of the layers, float32.
     """
@@ -47,12 +47,12 @@ class Weights(NamedTuple):
 
 
 def conv_names(per_block: Sequence[int]) -> list[str]:
-    """The convolutions of a VGG with so many in each block: conv1_1, conv1_2, conv2_1, …"""
+    """Name the convolutions of a VGG, given their number in each block: conv1_1, conv1_2, conv2_1, …"""
     return [f"conv{block}_{i}" for block, count in enumerate(per_block, 1) for i in range(1, count + 1)]
 
 
 def conv_shapes(per_block: Sequence[int]) -> dict[str, tuple[int, ...]]:
-    """The shape of each of `Weights.tensors`: 64 channels in block 1, then twice as many each, up to 512."""
+    """Return the shape of each of `Weights.tensors`: 64 channels in block 1, doubled in each next, up to 512."""
     shapes: dict[str, tuple[int, ...]] = {}
     inputs = 3
     for name in conv_names(per_block):
@@ -64,7 +64,7 @@ def conv_shapes(per_block: Sequence[int]) -> dict[str, tuple[int, ...]]:
 
 
 def torchvision_keys(per_block: Sequence[int]) -> dict[str, str]:
-    """torchvision's key for each of `Weights.tensors`: "conv2_1.bias" is its "features.5.bias".
+    """Return torchvision's key for each of `Weights.tensors`: "conv2_1.bias" is its "features.5.bias".
 
     Its `features` count a ReLU after each convolution and a pooling after each block.
     """
@@ -76,7 +76,7 @@ def torchvision_keys(per_block: Sequence[int]) -> dict[str, str]:
 
 
 def bundled_vgg16() -> Weights:
-    """The ImageNet VGG-16 up to conv5_1 that ships with this package, see vgg16/SOURCES.md.
+    """Read the ImageNet VGG-16 up to conv5_1 that ships with this package, see vgg16/SOURCES.md.
 
     Raises WeightsError if its files are damaged or missing.
     """
@@ -96,7 +96,7 @@ def bundled_vgg16() -> Weights:
 
 
 def cached_vgg19() -> Path | None:
-    """The VGG-19 that $STYLETRANSFER_VGG19 names, or in torch's download cache, or the Hugging Face Hub's, or None."""
+    """Find the VGG-19 that $STYLETRANSFER_VGG19 names, or one in torch's or the Hugging Face Hub's cache."""
     if named := os.environ.get("STYLETRANSFER_VGG19"):
         return Path(named)
     if _download_path().is_file():
@@ -106,11 +106,11 @@ def cached_vgg19() -> Path | None:
 
 
 def read_vgg19(path: Path) -> Weights:
-    """The convolutions of VGG-19 from torchvision's file (.pth) or timm's (.safetensors); the rest is let go.
+    """Read the convolutions of VGG-19 from torchvision's file (.pth) or timm's (.safetensors).
 
-    The published .pth is in torch's oldest format, which must be read whole, for a moment; others are mapped.
-    If it is the one in torch's download cache and damaged, it is deleted, so that the next start downloads it
-    afresh; no other file is ever deleted. Raises WeightsError if `path` is missing, damaged or not VGG-19.
+    The published .pth is in torch's oldest format, which has to be read whole; other files are mapped. A damaged file
+    in torch's download cache is deleted, so that the next start downloads it afresh. No other file is ever deleted.
+    Raises WeightsError if `path` is missing, damaged or not VGG-19.
     """
     keys = torchvision_keys(VGG19_BLOCKS)
     try:
@@ -140,9 +140,9 @@ def download_vgg19(
 ) -> Path:
     """Download torchvision's VGG-19 (548 MB) into torch's cache, and return where it is.
 
-    `progress(done, total)` is told bytes, with a `total` of 0 if the server does not say; whatever it raises
-    ends the download. Raises WeightsError if no answer comes within `timeout` seconds, if nothing more comes
-    for `stall` seconds, or if the file is not whole, right and saved; then no piece of it is left behind.
+    `progress(done, total)` gets bytes, with a `total` of 0 if the server does not say. An exception from it ends the
+    download. Raises WeightsError if no answer comes within `timeout` seconds, if nothing more comes for `stall`
+    seconds, or if the file is incomplete, wrong or cannot be saved. No piece of it is left behind then.
     """
     target = _download_path()
     part = target.with_name(f"{target.name}.{uuid.uuid4().hex}.partial")  # two processes may download at once
@@ -171,12 +171,12 @@ def download_vgg19(
 
 
 def _download_path() -> Path:
-    """Where torchvision itself keeps its VGG-19, so that one download serves all."""
+    """Return the place where torchvision keeps its VGG-19, so that one download serves both."""
     return Path(torch.hub.get_dir(), "checkpoints", VGG19_URL.rpartition("/")[2])
 
 
 def _checksum_in_name(path: Path) -> str:
-    """What the file's SHA-256 begins with, where a name says so: torch's download, a file in the Hub's cache; or ""."""
+    """Return the beginning of the SHA-256 in the file's name, as torch and the Hub's cache write it, or ""."""
     if path.name == _download_path().name:
         return path.stem.rpartition("-")[2]
     blob = path.resolve().name
@@ -192,7 +192,7 @@ def _sha256(path: Path) -> str:
 
 
 def _read_tensors(path: Path, keys: Iterable[str]) -> dict[str, Tensor]:
-    """Those of `keys` that the file has, as float32; copied, as a view would keep the file in memory."""
+    """Read the `keys` that the file has, as float32. They are copied, because a view would keep the file in memory."""
     if path.suffix == ".safetensors":
         with safe_open(path, framework="pt") as file:
             there = set(file.keys())
@@ -202,9 +202,9 @@ def _read_tensors(path: Path, keys: Iterable[str]) -> dict[str, Tensor]:
 
 
 def _open(url: str, timeout: float, stall: float) -> Any:
-    """The answer to GET `url`, if it comes within `timeout` seconds; a read from it may take `stall` seconds.
+    """Open `url`. The answer must come within `timeout` seconds, and each read from it may take `stall` seconds.
 
-    Asked in a thread, since looking up a name has no time limit and each of its addresses has its own.
+    A thread asks, since the look-up of a name has no time limit and each of its addresses has one of its own.
     """
     answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
@@ -227,6 +227,6 @@ def _open(url: str, timeout: float, stall: float) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, without the number and the brackets that Python puts around it."""
+    """Return the reason of an error without the number and the brackets that Python puts around it."""
     cause = error.reason if type(error) is urllib.error.URLError else error
     return str(getattr(cause, "strerror", None) or cause)

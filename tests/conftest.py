@@ -1,25 +1,25 @@
-"""What tests share: two small pictures, the bundled VGG-16 and one to hold it against, and a browser."""
+"""Fixtures of every folder: two small pictures, the bundled VGG-16, and a reference implementation of it."""
 
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Iterator
 
-# Bit-for-bit repeatability and the tolerances of these tests are those of float32 on a CPU.
+# The tolerances of these tests, and bit-for-bit repeatability, are those of float32 on a CPU.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+# pytest-xdist's workers gw0 and gw1 start servers at the same time: Gradio looks for free ports from here upwards.
+worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+os.environ["GRADIO_SERVER_PORT"] = str(7860 + 100 * worker)
 
 import numpy as np
 import pytest
 import torch
 import torchvision.models
 from PIL import Image
-from playwright.sync_api import Browser, sync_playwright
 from torch import Tensor, nn
 
 from styletransfer import backbones, weights
 
-# On a machine that is busy with more, two threads wait for each other at every layer: six times slower.
+# Two workers share the processor. With more threads, each layer would wait for the slowest: six times slower.
 torch.set_num_threads(1)
 
 
@@ -93,19 +93,3 @@ class Reference:
 @pytest.fixture(scope="session")
 def reference() -> Reference:
     return Reference()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    if not chromium:
-        if os.environ.get("CI"):
-            pytest.fail("Chromium is missing, and CI may not do without: apt-get install chromium")
-        pytest.skip("no Chromium on this machine: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium,
-            args=["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"],
-        )
-        yield browser
-        browser.close()

@@ -28,7 +28,7 @@ from PIL import Image
 from page import choose, run, turn, watch
 from styletransfer import PRESETS, Settings, weights
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PHOTO = choose.EXAMPLES / "content" / "chelsea.jpg"
 PAINTING = choose.EXAMPLES / "style" / "woodcut.webp"
 

@@ -6,7 +6,6 @@ import math
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -19,8 +18,7 @@ from examples import plain
 from styletransfer import Settings, weights
 from styletransfer.backbones import Backbone
 from styletransfer.optimize import Objective
-
-ROOT = Path(__file__).parents[1]
+from tests.data import ROOT
 
 
 @pytest.fixture(scope="module")

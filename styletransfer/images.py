@@ -1,4 +1,7 @@
-"""The door for pictures: files, bytes and PIL images come in as upright sRGB; tensors go out as pictures."""
+"""Images in and out: files, bytes and PIL images become upright sRGB, and tensors become PIL images.
+
+Importing this module registers the HEIC format with Pillow.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ MIN_SIDE = 16  # pixels
 MAX_SIDE = 4096  # pixels; a picture with a longer side is reduced
 MAX_PIXELS = 120_000_000  # lets a phone's 108 megapixels in and keeps decompression bombs out
 
-# Only what people keep pictures in: every further decoder is one more way in for a hostile file.
+# The formats people keep pictures in. Every further decoder is one more target for a hostile file.
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "TIFF", "GIF", "BMP", "JPEG2000", "PPM")
 
 register_heif_opener()
@@ -29,23 +32,23 @@ register_heif_opener()
 Source: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Image.Image"
 
 
-class Picture(NamedTuple):
-    """What the door lets in."""
+class LoadedImage(NamedTuple):
+    """An image that is safe to work with, and what the user should know about it."""
 
     image: Image.Image  # mode RGB, upright, sRGB, no alpha, no side over MAX_SIDE
-    note: str  # empty, or one sentence for the user
+    note: str  # one sentence for the user, or empty
 
 
-def load(source: Source) -> Picture:
-    """Let in a picture: a path, a file's bytes, an open binary file (read from its start) or a PIL image.
+def load(source: Source) -> LoadedImage:
+    """Load a picture from a path, a file's bytes, an open binary file (read from its start) or a PIL image.
 
-    An animation gives its first frame. Transparency is laid over white. A caller's PIL image is not changed.
+    An animation gives its first frame. Transparency is composited on white. A PIL image of the caller stays as it is.
     Raises PictureError for what cannot be read, has a side under MIN_SIDE or more than MAX_PIXELS pixels.
     """
-    name = _name(source)
+    name = _name_source(source)
     try:
-        with _opened(source, name) as image:
-            return _let_in(image, name, callers=image is source)
+        with _open_image(source, name) as image:
+            return _convert(image, name, owned_by_caller=image is source)
     except PictureError:
         raise
     except PermissionError as error:
@@ -56,17 +59,17 @@ def load(source: Source) -> Picture:
         raise PictureError(f"{name} is damaged or incomplete; save or download it again.") from error
 
 
-def text(source: Source, name: str) -> str:
-    """The text of that name in a PNG's header, or an empty one; nothing is decoded.
+def read_text(source: Source, name: str) -> str:
+    """Return the text called `name` in a PNG's header, or an empty one. No pixel is decoded.
 
     Raises PictureError, or nearly anything for a damaged file.
     """
-    with _opened(source, _name(source)) as image:
+    with _open_image(source, _name_source(source)) as image:
         return str(image.info.get(name, ""))
 
 
-def fit(image: Image.Image, size: int, *, square: bool = False) -> tuple[int, int]:
-    """The (width, height) with `size` pixels on the long side and the picture's proportions, or a square."""
+def fit_size(image: Image.Image, size: int, *, square: bool = False) -> tuple[int, int]:
+    """Return the (width, height) in pixels with `size` on the long side and the image's proportions, or a square."""
     if square:
         return size, size
     longest = max(image.size)
@@ -74,20 +77,20 @@ def fit(image: Image.Image, size: int, *, square: bool = False) -> tuple[int, in
 
 
 def to_tensor(image: Image.Image, width_height: tuple[int, int]) -> torch.Tensor:
-    """An RGB picture, resampled to (W, H), as float32 of shape (1, 3, H, W) in [0, 1]."""
+    """Resample an RGB image to (W, H), and return it as float32 of shape (1, 3, H, W) in [0, 1]."""
     resized = image.resize(width_height, Image.Resampling.LANCZOS)
     pixels = torch.from_numpy(np.array(resized))  # (H, W, 3)
     return pixels.permute(2, 0, 1)[None].contiguous().float() / 255
 
 
 def to_image(tensor: torch.Tensor) -> Image.Image:
-    """A float tensor (1, 3, H, W), clamped to [0, 1], as 8-bit RGB."""
+    """Convert a float tensor (1, 3, H, W), clamped to [0, 1], to 8-bit RGB."""
     pixels = tensor.detach()[0].float().clamp(0, 1).mul(255).round().byte()
     return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
 
 
-def _name(source: object) -> str:
-    """What a message calls the picture: its file's name without the folders, if it has one."""
+def _name_source(source: object) -> str:
+    """Return the name that a message gives the picture: its file name without folders, or "The picture"."""
     path = source
     if not isinstance(source, (str, os.PathLike)):
         path = getattr(source, "filename", getattr(source, "name", None))
@@ -96,8 +99,8 @@ def _name(source: object) -> str:
 
 
 @contextmanager
-def _opened(source: Any, name: str) -> Iterator[Image.Image]:
-    """The picture with only its header read; a file that was opened for it is closed on leaving."""
+def _open_image(source: Any, name: str) -> Iterator[Image.Image]:
+    """Open the picture and read its header only. A file opened here is closed on leaving."""
     if isinstance(source, Image.Image):
         yield source
     elif isinstance(source, (str, os.PathLike)):
@@ -137,7 +140,7 @@ def _identify(file: BinaryIO, name: str) -> Image.Image:
     raise SyntaxError(f"none of {openers} can open it")
 
 
-def _let_in(image: Image.Image, name: str, *, callers: bool) -> Picture:
+def _convert(image: Image.Image, name: str, *, owned_by_caller: bool) -> LoadedImage:
     width, height = image.size  # as the header declares it: nothing is decoded yet
     has = f"{name} has {width}×{height} pixels"
     if width * height > MAX_PIXELS:
@@ -145,29 +148,29 @@ def _let_in(image: Image.Image, name: str, *, callers: bool) -> Picture:
     if min(width, height) < MIN_SIDE:
         raise PictureError(f"{has}; choose one with at least {MIN_SIDE} on each side.")
     reduce = max(width, height) > MAX_SIDE
-    if reduce and not callers:
-        image.draft(None, fit(image, MAX_SIDE))  # JPEG then decodes to 1/2, 1/4 or 1/8, which saves memory
+    if reduce and not owned_by_caller:
+        image.draft(None, fit_size(image, MAX_SIDE))  # JPEG then decodes to 1/2, 1/4 or 1/8, which saves memory
     image.load()
-    plain = _eight_bit(image)
+    plain = _to_eight_bits(image)
     if reduce:
-        plain = plain.resize(fit(plain, MAX_SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
+        plain = plain.resize(fit_size(plain, MAX_SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
     upright = plain
     with suppress(Exception):  # broken EXIF is no reason to refuse a picture that is whole
         upright = ImageOps.exif_transpose(plain)
-    rgb = _over_white(upright)
-    rgb.info = {}  # what it says of profile and rotation is done, yet PIL would save it with the picture
+    rgb = _composite_on_white(upright)
+    rgb.info = {}  # profile and rotation are applied by now, yet PIL would save them with the image
     if not reduce:
-        return Picture(rgb, "")
+        return LoadedImage(rgb, "")
     if upright.size != plain.size:
         width, height = height, width
     before, after = f"{width}×{height}", f"{rgb.width}×{rgb.height}"
-    return Picture(rgb, f"The picture had {before} pixels and was reduced to {after} before painting.")
+    return LoadedImage(rgb, f"The picture had {before} pixels and was reduced to {after} before painting.")
 
 
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """The same colours in a mode that can be resampled and colour-managed: L, LA, RGB, RGBA, CMYK or LAB."""
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    """Convert to a mode that can be resampled and colour-managed: L, LA, RGB, RGBA, CMYK or LAB."""
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _deep_grey(image)
+        return _scale_deep_grey(image)
     if image.has_transparency_data:
         return image.convert("LA" if image.mode in ("1", "L", "LA", "La") else "RGBA")
     if image.mode in ("L", "CMYK", "LAB"):
@@ -175,10 +178,10 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     return image.convert("L" if image.mode == "1" else "RGB")
 
 
-def _deep_grey(image: Image.Image) -> Image.Image:
-    """Grey of 16 or 32 bits or float, scaled to 8 bits; PIL's own conversion would cut off above 255.
+def _scale_deep_grey(image: Image.Image) -> Image.Image:
+    """Scale grey of 16 or 32 bits or float to 8 bits. PIL's own conversion would clip above 255.
 
-    32 bits and float do not say what white is: the least of 1, 255, 65535 and the peak that holds all values.
+    Files of 32 bits and float do not define white. It is the least of 1, 255, 65535 and the peak that holds all values.
     """
     values = np.asarray(image).astype(np.float32)
     white = 65535.0
@@ -191,8 +194,8 @@ def _deep_grey(image: Image.Image) -> Image.Image:
     return grey
 
 
-def _over_white(image: Image.Image) -> Image.Image:
-    """What _eight_bit gives, in sRGB and without alpha."""
+def _composite_on_white(image: Image.Image) -> Image.Image:
+    """Convert an image from _to_eight_bits to sRGB without alpha."""
     if image.mode not in ("LA", "RGBA"):
         return _to_srgb(image)
     colour = _to_srgb(image.convert(image.mode.removesuffix("A")))
@@ -200,7 +203,7 @@ def _over_white(image: Image.Image) -> Image.Image:
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:
-    """L, RGB, CMYK or LAB through its profile; plainly if there is none, or it is broken or does not fit."""
+    """Convert L, RGB, CMYK or LAB through its profile, or plainly if that is missing, broken or unfit."""
     if icc := image.info.get("icc_profile"):
         with suppress(OSError, TypeError, ValueError, ImageCms.PyCMSError):
             profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))

@@ -20,7 +20,7 @@ from page import choose
 from scripts import upload_space
 from styletransfer import weights
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PHOTO = choose.EXAMPLES / "content" / "chelsea.jpg"
 PAINTING = choose.EXAMPLES / "style" / "woodcut.webp"
 # https://huggingface.co/docs/hub/spaces-config-reference

@@ -36,14 +36,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from playwright.sync_api import Browser, expect
-from test_pictures import BAD, ODD, encode, exif, noise
 
 import app
 from benchmarks import soak
 from page import choose, disk, keep, run, serve, watch
 from styletransfer import Settings, StyleTransferError, loop, memory, pictures, weights
+from tests.data import BAD, ODD, encode, exif, noise
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PHOTO = choose.EXAMPLES / "content" / "chelsea.jpg"
 PAINTING = choose.EXAMPLES / "style" / "woodcut.webp"
 
@@ -63,13 +63,6 @@ def url(folder: Path) -> Iterator[str]:
         page = app.build()
         yield serve.launch(page, prevent_thread_lock=True, quiet=True)[1]
         page.close()
-
-
-@pytest.fixture
-def client(url: str) -> Iterator[Client]:
-    client = Client(url, verbose=False)
-    yield client
-    client.close()
 
 
 def order(**changes: Any) -> dict[str, Any]:

@@ -28,8 +28,8 @@ from PIL import Image
 from styletransfer import PRESETS, Frame, Settings, SettingsError, backbones, record, stylize, weights
 from styletransfer import __main__ as command_line
 from styletransfer.__main__ import main
+from tests.data import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 LAYERS = {"content_layers": ("conv2_1",), "style_layers": ("conv1_1", "conv2_1")}  # few, to be quick
 SMALL = [
     *("--size", "64", "--iterations", "4", "--backbone", "vgg16"),

@@ -49,13 +49,6 @@ def url() -> Iterator[str]:
         page.close()
 
 
-@pytest.fixture
-def client(url: str) -> Iterator[Client]:
-    client = Client(url, verbose=False)
-    yield client
-    client.close()
-
-
 def arguments(**changes: Any) -> dict[str, Any]:
     given = {
         "photo": handle_file(PHOTO),

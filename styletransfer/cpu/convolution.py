@@ -1,16 +1,17 @@
 """VGG's 3×3 convolutions and the gradients with respect to their input, by the fastest exact route of this machine.
 
-The weights are frozen, so only input gradients are needed: each is again a 3×3 same-padding convolution, with the
-kernel turned by 180° and its channel axes swapped. A route computes either in float32, without approximation:
+The weights are frozen, so only input gradients are needed. Each is again a 3×3 same-padding convolution, with the
+kernel flipped and its channel axes swapped. A route computes either in float32, without approximation:
 
 - "direct": the library's own convolution.
 - "nnpack": F(6×6, 3×3) of Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", 2016, arXiv 1509.09308,
-  as NNPACK has it: 5 times fewer multiplications. It transforms the kernel at every call, so many pixels suit it.
-- "winograd": F(4×4, 3×3), 4 times fewer, with the kernel transformed once: for few pixels and many channels.
+  by NNPACK, with 5 times fewer multiplications. It transforms the kernel at every call, so it suits many pixels.
+- "winograd": F(4×4, 3×3), with 4 times fewer. It transforms the kernel once, so it suits few pixels, many channels.
 
-Rounding errors stay near 1e-5 of the largest activation. Which route wins depends on the shape and the machine, so
-each class of shapes is timed once, on first use, and the choice is kept for the life of the process: the same input
-gives the same bits. Anything else (another device or precision, a batch) takes the plain route.
+Rounding errors stay near 1e-5 of the largest activation. The fastest route depends on the shape and the machine, so
+each class of shapes is timed once, on first use. The process keeps the choice, so that the same input gives the same
+bits within it. `pin_route` makes them the same in every process. Any other input (another device or precision, a batch)
+goes to the library's convolution.
 """
 
 from __future__ import annotations
@@ -36,14 +37,13 @@ B_T = torch.tensor([
 G = torch.tensor([[6.0, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
 A_T = torch.tensor([[1.0, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
 
-LARGE = 256 * 256  # C·K from which the kernel is what should be read seldom
-TILES, TILES_LARGE = 128, 256  # per chunk: enough for an efficient product, few enough to stay in the cache
-SLABS = 48 << 20  # bytes of input and output together: see Direct
-ROUNDS, SLAB = 3, 48  # a route is timed this often, on this many rows
-
+LARGE_KERNEL = 256 * 256  # above this C·K the kernel no longer fits the cache: use larger chunks
+TILES, TILES_LARGE_KERNEL = 128, 256  # per chunk: enough for an efficient product, few enough to stay in the cache
+MAX_SLAB_BYTES = 48 << 20  # input and output together: see Direct
+TIMING_ROUNDS, TIMING_ROWS = 3, 48  # a route is timed this often, on this many rows
 
 Kernel = Callable[[], Tensor]
-"""Hands over the (K, C, 3, 3) weights of a route."""
+"""Returns the weights of a route, (K, C, 3, 3)."""
 
 
 class Conv3x3:
@@ -55,7 +55,7 @@ class Conv3x3:
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
         self.weight, self.bias = weight.detach(), bias.detach()
         self.forward = _Routes(self.weight, lambda: self.weight, self.bias)
-        # Turned when a route asks for it: most keep another form of it, and none needs it in memory twice.
+        # Flip lazily: most routes store a transformed copy and never need this one again.
         self.backward = _Routes(self.weight, lambda: self.weight.flip(2, 3).transpose(0, 1).contiguous(), None)
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -81,13 +81,13 @@ class _Conv3x3(torch.autograd.Function):
 
 
 class Direct:
-    """One convolution by the library's own kernel: with a bias, that and a ReLU follow.
+    """A convolution by the library's own kernel. If it has a bias, the bias and a ReLU follow.
 
-    With a gate of x's shape, x counts only where gate > 0: the backward pass of the ReLU.
+    A gate of x's shape sets x to zero where gate ≤ 0: the backward pass of the ReLU.
 
-    What a kernel needs beside input and output is up to four times as large as they are: the gated input, copies in
-    other layouts, transforms, which NNPACK even keeps. Cut into slabs of rows where input and output exceed SLABS, the
-    whole of it is a slab's: a run at 512 px takes 3 % longer and 0.3 GB less.
+    Beside input and output a kernel needs up to four times their memory: the gated input, copies in other layouts,
+    transforms, which NNPACK even keeps. Cut into slabs of rows where input and output exceed
+    MAX_SLAB_BYTES, only a slab needs it: a run at 512 px takes 3 % longer and 0.3 GB less.
     """
 
     layout = torch.contiguous_format
@@ -97,7 +97,7 @@ class Direct:
 
     def __call__(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
         (K, C), (H, W) = self.weight.shape[:2], x.shape[2:]
-        slabs = -(-4 * (K + C) * H * W // SLABS)
+        slabs = -(-4 * (K + C) * H * W // MAX_SLAB_BYTES)
         if slabs <= 1:
             return self._rows(x, gate)
         step = -(-H // slabs // 6) * 6 - 2  # with the row above and below: whole tiles of NNPACK's
@@ -116,24 +116,24 @@ class Direct:
         return y if self.bias is None else y.relu_()
 
     def convolve(self, x: Tensor) -> Tensor:
-        """Without the ReLU."""
+        """Convolve x (1, C, H, W) and add the bias if there is one, without a ReLU."""
         return nnf.conv2d(x, self.weight, self.bias, padding=1)
 
 
 class Nnpack(Direct):
-    """The same by NNPACK, which torch ships and does not take for a single picture."""
+    """A convolution by NNPACK, which torch ships but does not use for a single image."""
 
     def convolve(self, x: Tensor) -> Tensor:
-        """Without the ReLU."""
+        """Convolve x (1, C, H, W) and add the bias if there is one, without a ReLU."""
         return torch._nnpack_spatial_convolution(x.contiguous(), self.weight, self.bias, 1, 1)
 
 
 class Winograd:
-    """The same by F(4×4, 3×3), with the names of the paper. Tiles of m×m outputs overlap in their inputs, n×n.
+    """A convolution by F(4×4, 3×3), with the names of the paper. Tiles of m×m outputs overlap in their n×n inputs.
 
     Both transforms are batches of small matrix products over channels-last memory, which a strided view reads in
-    place; the n² products over channels are another batch. (With kernels packed for oneDNN an evaluation at 128 px took
-    0.11 s instead of 0.14, but 1.0 to 1.5 s for the next picture of another shape: the layout then fits no more.)
+    place; the n² products over channels are another batch. (With kernels packed for oneDNN an iteration at 128 px took
+    0.11 s instead of 0.14, but 1.0 to 1.5 s for the next image of another shape, which the layout does not fit.)
     """
 
     layout = torch.channels_last
@@ -148,7 +148,7 @@ class Winograd:
         C, K = self.C, self.K
         H, W = x.shape[2:]
         rows, cols = -(-H // m), -(-W // m)
-        step = min(rows, max(1, round((TILES_LARGE if C * K > LARGE else TILES) / cols)))
+        step = min(rows, max(1, round((TILES_LARGE_KERNEL if C * K > LARGE_KERNEL else TILES) / cols)))
         T = step * cols
         x = x.contiguous(memory_format=self.layout)[0].permute(1, 2, 0)
         gate = gate if gate is None else gate[0].permute(1, 2, 0)
@@ -187,11 +187,11 @@ class Winograd:
                 M[:, n + 1] += self.bias  # column 1 of Aᵀ is all ones: point (1, 1) reaches every output of the tile
             torch.bmm(A_rows, M.view(T, n, -1), out=A_M)
             torch.bmm(A_cols, A_M.view(-1, n, K), out=Y)
-            self._lay(Y.view(step, cols, m, m, K), y[row * m :][: step * m])
+            self._assemble_tiles(Y.view(step, cols, m, m, K), y[row * m :][: step * m])
         return y[None, :H].permute(0, 3, 1, 2)
 
-    def _lay(self, tiles: Tensor, y: Tensor) -> None:
-        """Lay (rows, columns, m, m, K) tiles side by side into y (rows·m, W, K), cut to its width; ReLU if any."""
+    def _assemble_tiles(self, tiles: Tensor, y: Tensor) -> None:
+        """Copy tiles (rows, columns, m, m, K) side by side into y (rows·m, W, K), with a ReLU if there is a bias."""
         whole, rest = divmod(y.shape[1], m)
         low = -torch.inf if self.bias is None else 0.0
         tiles, y = tiles.transpose(1, 2), y.view(len(y) // m, m, *y.shape[1:])
@@ -204,34 +204,34 @@ class _MaxPool(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.save_for_backward(x)
-        return torch.maximum(*_halves(torch.maximum(*_halves(x, 2)), 3))
+        return torch.maximum(*_split_even_odd(torch.maximum(*_split_even_odd(x, 2)), 3))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
-        return _to_larger(x, 2, _to_larger(torch.maximum(*_halves(x, 2)), 3, grad))
+        return _route_gradient(x, 2, _route_gradient(torch.maximum(*_split_even_odd(x, 2)), 3, grad))
 
 
 def max_pool(x: Tensor) -> Tensor:
-    """Maxima of 2×2 positions of x (1, C, H, W); a last odd row or column counts for nothing.
+    """Return the maxima of 2×2 positions of x (1, C, H, W). A last odd row or column is ignored.
 
-    On a processor, rows first and then columns: an eighth of the library's time for 64 channels at 512×512.
+    On a processor it pools rows first, then columns: an eighth of the library's time for 64 channels at 512×512.
     """
     return _MaxPool.apply(x) if x.device.type == "cpu" else nnf.max_pool2d(x, 2)
 
 
-def _halves(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """Even and odd rows (dim 2) or columns (dim 3), equally many."""
+def _split_even_odd(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Return the even and the odd rows (dim 2) or columns (dim 3), equally many."""
     even, odd = ((slice(None),) * dim + (slice(start, x.shape[dim] // 2 * 2, 2),) for start in (0, 1))
     return x[even], x[odd]
 
 
-def _to_larger(x: Tensor, dim: int, grad: Tensor) -> Tensor:
-    """The gradient with respect to x of the maximum of its halves: where both are equal, the odd one has it."""
-    even, odd = _halves(x, dim)
+def _route_gradient(x: Tensor, dim: int, grad: Tensor) -> Tensor:
+    """Return the gradient with respect to x of the maximum of its halves. If both are equal, the odd half gets it."""
+    even, odd = _split_even_odd(x, dim)
     spread = torch.zeros_like(x) if x.shape[dim] % 2 else torch.empty_like(x)
-    to_even, to_odd = _halves(spread, dim)
+    to_even, to_odd = _split_even_odd(spread, dim)
     torch.ops.aten.threshold_backward.grad_input(grad, even - odd, 0, grad_input=to_even)
     torch.sub(grad, to_even, out=to_odd)
     return spread
@@ -240,11 +240,23 @@ def _to_larger(x: Tensor, dim: int, grad: Tensor) -> Tensor:
 ROUTES: dict[str, type[Direct | Winograd]] = {"direct": Direct, "nnpack": Nnpack, "winograd": Winograd}
 _fastest: dict[tuple[int, ...], str] = {}
 _timing = threading.Lock()
+_pinned: str | None = None
+
+
+def pin_route(name: str | None) -> None:
+    """Use one of ROUTES for every convolution with 16 channels or more; None times the routes again.
+
+    With a pinned route a run gives the same bits in every process on this machine. Raises KeyError for another name.
+    """
+    global _pinned
+    if name is not None and name not in ROUTES:
+        raise KeyError(name)
+    _pinned = name
 
 
 @functools.cache
-def usable() -> tuple[str, ...]:
-    """The routes that this build and processor offer: NNPACK is no documented part of the library."""
+def usable_routes() -> tuple[str, ...]:
+    """Return the routes of this build and processor. NNPACK is no documented part of torch, so it is tried."""
     x, weight = torch.linspace(-1, 1, 560).view(1, 16, 5, 7), torch.linspace(-1, 2, 2304).view(16, 16, 3, 3)
     y = nnf.conv2d(x, weight, padding=1)
     with contextlib.suppress(AttributeError, RuntimeError, TypeError):
@@ -254,7 +266,7 @@ def usable() -> tuple[str, ...]:
 
 
 class _Routes:
-    """One frozen convolution, by the route that is fastest for its input's shape."""
+    """A frozen convolution by the route that is fastest for the shape of its input."""
 
     def __init__(self, weight: Tensor, kernel: Kernel, bias: Tensor | None) -> None:
         self.channels = sorted(weight.shape[:2])
@@ -262,32 +274,34 @@ class _Routes:
         self.built: dict[str, Direct | Winograd] = {}
 
     def __call__(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
-        return self._route(self._choose(x, gate))(x, gate)
+        return self._build_route(self._choose_route(x, gate))(x, gate)
 
-    def _route(self, name: str) -> Direct | Winograd:
+    def _build_route(self, name: str) -> Direct | Winograd:
         route = self.built.get(name)
         if route is None:
             route = self.built[name] = ROUTES[name](self.kernel, self.bias)
         return route
 
-    def _choose(self, x: Tensor, gate: Tensor | None) -> str:
-        """The fastest route for this class of shapes: the two channel counts, and pixels to a power of four."""
+    def _choose_route(self, x: Tensor, gate: Tensor | None) -> str:
+        """Return the fastest route for a class of shapes: the two channel counts, and pixels to a power of four."""
         if self.channels[0] < 16:
             return "direct"
+        if _pinned:
+            return _pinned
         shape = (*self.channels, x[0, 0].numel().bit_length() // 2)
         with _timing:
             if shape not in _fastest:
-                _fastest[shape] = self._time(x, gate)
+                _fastest[shape] = self._time_routes(x, gate)
         return _fastest[shape]
 
-    def _time(self, x: Tensor, gate: Tensor | None) -> str:
-        """Time the routes on a slab of the input, in turn: the best of several rounds, as the machine is shared."""
-        x, gate = x[:, :, :SLAB], gate if gate is None else gate[:, :, :SLAB]
-        routes = {name: self._route(name) for name in usable()}
+    def _time_routes(self, x: Tensor, gate: Tensor | None) -> str:
+        """Time the routes in turn on a slab of the input. The best of several rounds counts."""
+        x, gate = x[:, :, :TIMING_ROWS], gate if gate is None else gate[:, :, :TIMING_ROWS]
+        routes = {name: self._build_route(name) for name in usable_routes()}
         seconds = dict.fromkeys(routes, float("inf"))
-        for _ in range(ROUNDS):
+        for _ in range(TIMING_ROUNDS):
             for name, route in routes.items():
-                # Each in its own layout, since neighbouring layers mostly choose alike.
+                # Each route gets its own layout, since neighbouring layers mostly choose the same one.
                 x = x.contiguous(memory_format=route.layout)
                 gate = gate if gate is None else gate.contiguous(memory_format=route.layout)
                 start = time.perf_counter()

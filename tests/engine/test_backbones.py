@@ -262,10 +262,18 @@ def test_a_download_that_fails_says_why_and_that_vgg16_paints(monkeypatch: pytes
     assert "no network" in download.status
 
 
-def test_half_precision_paints_as_well(photo, painting, vgg16):
-    """Bfloat16 is for CUDA; the processor computes it too."""
-    half = Backbone(weights.bundled_vgg16(), torch.bfloat16)
+@pytest.fixture
+def half() -> Backbone:
+    """Bfloat16 is for CUDA. The processor computes it too, though slowly."""
+    return Backbone(weights.bundled_vgg16(), torch.bfloat16)
+
+
+def test_half_precision_gives_activations_in_full_precision(half):
     assert dict(half.activations(torch.rand(1, 3, 32, 32), ["conv1_1"]))["conv1_1"].dtype == torch.float32
+
+
+@pytest.mark.slow
+def test_half_precision_paints_as_well(photo, painting, vgg16, half):
     settings = Settings(size=64, iterations=20, relative_style=False)
     P, S = (pictures.to_tensor(image, pictures.fit(image, 64)) for image in (photo, painting))
     judge = Objective(vgg16, settings, P, S)

@@ -1,0 +1,51 @@
+"""The settings of a painting inside its PNG file, as a text chunk called PNG_KEY."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields
+from typing import IO, Any
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from . import images
+from .errors import StyleTransferError
+from .settings import Settings
+
+PNG_KEY = "styletransfer"
+MAX_CHARACTERS = 10_000  # a record of this version has about 500
+
+
+def to_json(settings: Settings) -> str:
+    """Return all settings as JSON."""
+    return json.dumps(asdict(settings))
+
+
+def save_png(picture: Image.Image, file: str | IO[bytes] | Any, settings: Settings) -> None:
+    """Save the picture as PNG with its settings inside. Raises OSError."""
+    info = PngInfo()
+    info.add_text(PNG_KEY, to_json(settings))
+    picture.save(file, format="PNG", pnginfo=info)
+
+
+def read_settings(source: images.Source) -> Settings | None:
+    """Return the settings inside a PNG that save_png wrote, or None for any other file."""
+    try:
+        return from_json(images.read_text(source, PNG_KEY))
+    except Exception:  # decoders raise nearly any exception on bad data
+        return None
+
+
+def from_json(text: str) -> Settings | None:
+    """Return the settings in a text that to_json wrote, or None if it is not one.
+
+    The text may come from anybody, and from a later version. Unknown names are ignored. One value out of range makes
+    the whole text invalid.
+    """
+    try:
+        found = json.loads(text[:MAX_CHARACTERS])
+        known = {f.name: found[f.name] for f in fields(Settings) if f.name in found}
+        return Settings(**known) if isinstance(found, dict) else None
+    except (ValueError, TypeError, RecursionError, StyleTransferError):
+        return None

@@ -1,0 +1,160 @@
+"""The images of a run at any size, and the numbers that follow from them: what optimize.py minimises over."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from . import backbones, colour, images, losses, targets
+from .backbones import Backbone
+from .cpu import memory
+from .errors import PictureError
+from .schedule import MAX_COARSE_ITERATIONS, MIN_COARSE_SIZE, Stage, plan_stages
+from .settings import STEERABLE, Settings
+
+MIN_PATTERN_ENERGY = 0.5
+"""A stage is left out if the style image's Gram matrices have less than this share of their energy at the next size.
+
+Such an image is made of lines or dots that vanish when it is small: a woodcut has a seventh of its energy at 128 px.
+docs/method.md has the figures.
+"""
+STYLE_SCALE_SIZE = 256
+"""The long side, in pixels, at which the photo's own style loss is measured: see Settings.relative_style."""
+MIN_STYLE_SCALE = 0.05
+"""The least style scale. A photo almost in the painting's style would otherwise weigh without bound; usual values are
+0.3 to 10."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A content image and one or two style images to be mixed, with the settings and the backbone that compare them.
+
+    `init_image` is a painted image to continue from, or None.
+    """
+
+    content: Image.Image
+    style: tuple[Image.Image, ...]
+    settings: Settings
+    backbone: Backbone
+    init_image: Image.Image | None = None
+
+    def steer(self, settings: Settings) -> Problem:
+        """Return the same problem with the STEERABLE values of `settings`; its other values change nothing."""
+        return replace(self, settings=replace(self.settings, **{name: getattr(settings, name) for name in STEERABLE}))
+
+    def content_image(self, size: int) -> Tensor:
+        """The content image at long side `size`, as (1, 3, H, W) in [0, 1] on the backbone's device."""
+        return self._to_tensor(self._colour_prepared[0], size)
+
+    def style_images(self, size: int) -> list[Tensor]:
+        """The style images, each (1, 3, H, W) in [0, 1], for a result of long side `size`.
+
+        Settings.stroke scales them: a larger style image has larger strokes. None gets too small for the layers.
+        """
+        min_side = backbones.smallest_side(self.settings.layers)
+        found = []
+        for image in self._colour_prepared[1]:
+            aspect = 1 if self.settings.square else max(image.size) / min(image.size)
+            found.append(self._to_tensor(image, max(round(size * self.settings.stroke), math.ceil(min_side * aspect))))
+        return found
+
+    def style_targets(self, size: int) -> targets.Targets:
+        """The Gram matrices to be reached at long side `size`, by style layer, each (N, N)."""
+        s = self.settings
+        return targets.mix_style_targets(self.backbone, self.style_images(size), s.style_layers, s.mix)
+
+    def base(self, size: int) -> Tensor:
+        """The image that a stage's change is added to: the content image, or black if the run starts from noise."""
+        content = self.content_image(size)
+        return content if self.settings.init == "content" else torch.zeros_like(content)
+
+    def initial_image(self, size: int) -> Tensor:
+        """The image to start from, (1, 3, H, W): `init_image`, the content image, or white noise from the seed."""
+        base = self.base(size)
+        if self.init_image:
+            image, _ = colour.prepare(self.init_image, self.init_image, self.settings.colours)
+            return images.to_tensor(image, (base.shape[3], base.shape[2])).to(base.device)
+        if self.settings.init == "content":
+            return base
+        noise = torch.rand(base.shape, generator=torch.Generator().manual_seed(self.settings.seed))
+        return noise.to(base.device)
+
+    def plan_stages(self) -> list[Stage]:
+        """Plan the stages, leaving out those at which the style image's pattern has vanished.
+
+        The next stage then gets a quarter of their iterations. A run that continues from `init_image` has one stage,
+        at full size. Raises PictureError if an image would be too narrow for the layers.
+        """
+        min_size = self._min_stage_size()
+        if self.init_image:
+            return [Stage(self.settings.size, self.settings.iterations)]
+        plan = plan_stages(self.settings, min_size)
+        while len(plan) > 1 and _pattern_vanishes(*(self.style_targets(stage.size) for stage in plan[:2])):
+            (_, dropped), (size, iterations), *finer = plan
+            more = min(MAX_COARSE_ITERATIONS, iterations + dropped // 4)
+            plan = [Stage(size, max(iterations, more)), *finer]
+        return plan
+
+    def style_scale(self, coarsest_size: int) -> float:
+        """The number that L_style is divided by: the content image's own style loss, or 1 (Settings.relative_style)."""
+        if not self.settings.relative_style:
+            return 1.0
+        size = max(min(STYLE_SCALE_SIZE, self.settings.size), coarsest_size)
+        G = targets.style_targets(self.backbone, self.content_image(size), self.settings.style_layers)
+        A = self.style_targets(size)
+        w = self.settings.layer_weights
+        return max(MIN_STYLE_SCALE, sum(w[layer] * losses.gram_distance(G[layer], A[layer]).item() for layer in A))
+
+    def check_memory(self) -> None:
+        """Raise SettingsError, with a size that would fit, if too little memory is free for the last stage."""
+        if self.backbone.device.type != "cpu":
+            return
+        content, *style = (
+            math.prod(self._fit_size(image, self.settings.size)) for image in (self.content, *self.style)
+        )
+        memory.check_memory(self.settings.size, content, round(max(style) * self.settings.stroke**2))
+
+    def finish(self, pixels: Tensor) -> Image.Image:
+        """Convert `pixels` (1, 3, H, W) to 8 bits, in the colours that Settings.colours asks for."""
+        return colour.finish(images.to_image(pixels), self._content_at_result_size, self.settings.colours)
+
+    @cached_property
+    def _colour_prepared(self) -> tuple[Image.Image, tuple[Image.Image, ...]]:
+        """The content image and the style images in the colours to optimise with."""
+        pairs = [colour.prepare(self.content, image, self.settings.colours) for image in self.style]
+        return pairs[0][0], tuple(style for _, style in pairs)
+
+    @cached_property
+    def _content_at_result_size(self) -> Image.Image:
+        return self.content.resize(self._fit_size(self.content, self.settings.size), Image.Resampling.LANCZOS)
+
+    def _fit_size(self, image: Image.Image, size: int) -> tuple[int, int]:
+        return images.fit_size(image, size, square=self.settings.square)
+
+    def _to_tensor(self, image: Image.Image, size: int) -> Tensor:
+        return images.to_tensor(image, self._fit_size(image, size)).to(self.backbone.device)
+
+    def _min_stage_size(self) -> int:
+        """The long side below which no stage may go; PictureError if the result itself would be too narrow."""
+        min_side = backbones.smallest_side(self.settings.layers)
+        longest = 1.0
+        for what, image in (("photo", self.content), *(("painting", image) for image in self.style)):
+            width, height = self._fit_size(image, self.settings.size)
+            if min(width, height) < min_side:
+                raise PictureError(
+                    f"At size {self.settings.size} the {what} would have {width}×{height} pixels, too narrow for the "
+                    f"chosen layers, which need {min_side}: crop it, or choose a larger size."
+                )
+            longest = max(longest, max(width, height) / min(width, height))
+        return max(MIN_COARSE_SIZE, math.ceil(min_side * longest))
+
+
+def _pattern_vanishes(coarse: targets.Targets, fine: targets.Targets) -> bool:
+    """Whether an image with these Gram matrices at two sizes is made of what only the finer size shows."""
+    energies = [sum(A.square().mean().item() for A in grams.values()) for grams in (coarse, fine)]
+    return energies[0] < MIN_PATTERN_ENERGY * energies[1]

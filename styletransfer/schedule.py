@@ -1,0 +1,36 @@
+"""The sizes a run paints at, from coarse to fine, and the iterations it spends at each."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .settings import Settings
+
+MIN_COARSE_SIZE = 96
+"""The shortest long side of a coarse stage, in pixels. Below it a face covers a few positions of conv4_2, and is
+distorted."""
+MAX_COARSE_ITERATIONS = 24
+"""A coarse stage changes little after so many iterations: see plan_stages."""
+
+
+class Stage(NamedTuple):
+    """One part of the run: `iterations` at a long side of `size` pixels."""
+
+    size: int
+    iterations: int
+
+
+def plan_stages(settings: Settings, min_size: int) -> list[Stage]:
+    """Plan the stages from coarse to fine, each twice the size of the one before and none below `min_size` pixels.
+
+    Coarse stages get more iterations, as 3 : 2 : 1, because each costs a quarter of one at the next size. No coarse
+    stage gets more than MAX_COARSE_ITERATIONS or an equal share, whichever is more, so that the finer ones start
+    soon. docs/method.md has the figures.
+    """
+    sizes = [settings.size >> k for k in range(settings.stages)]
+    sizes = [size for size in sizes if size >= min_size or size == settings.size][: settings.iterations]
+    shares = len(sizes) * (len(sizes) + 1) // 2
+    most = max(MAX_COARSE_ITERATIONS, settings.iterations // len(sizes))
+    coarser = [min(most, max(1, settings.iterations * (k + 1) // shares)) for k in range(1, len(sizes))]
+    counts = [settings.iterations - sum(coarser), *coarser]
+    return [Stage(size, count) for size, count in reversed(list(zip(sizes, counts, strict=True)))]
