@@ -1,1 +1,1 @@
-"""The parts of the page, in the order in which a visitor meets them: choose, turn, watch, keep."""
+"""The page. Begin with layout.py (what is on it), then handlers.py (what each button does) and worker.py (a run)."""

@@ -16,13 +16,10 @@ import yaml
 from huggingface_hub import metadata_load
 from packaging.requirements import Requirement
 
-from page import choose
 from scripts import upload_space
 from styletransfer import weights
+from tests.data import ROOT
 
-ROOT = Path(__file__).parents[2]
-PHOTO = choose.EXAMPLES / "content" / "chelsea.jpg"
-PAINTING = choose.EXAMPLES / "style" / "woodcut.webp"
 # https://huggingface.co/docs/hub/spaces-config-reference
 DOCUMENTED = {
     "title",
@@ -178,10 +175,12 @@ def test_the_upload_leaves_another_space_alone(upload: Callable[[list[str]], Hub
 def test_the_page_warms_up_once_it_is_open_but_not_on_a_zero_gpu() -> None:
     script = """
 import time, gradio, app
+from page import worker
+from styletransfer import weights
 gradio.Blocks.block_thread = lambda page: time.sleep(1)
-app.run.warm_up = lambda photo, painting, settings: print("warms up", settings.size)
-app.weights.cached_vgg19 = lambda: app.Path("vgg19.pth")
-app.backbones.choose = lambda: None
+worker.warm_up = lambda request: print("warms up", request.settings.size)
+worker.load_backbone = lambda config: None
+weights.cached_vgg19 = lambda: app.Path("vgg19.pth")
 app.main()
 """
     for zero_gpu in ("", "true"):
@@ -202,7 +201,15 @@ def test_the_container_starts_the_page_with_options_that_there_are() -> None:
         assert (ROOT / copied).exists()
 
 
+def test_the_options_are_read_before_anything_heavy_is_imported() -> None:
+    script = "import sys, app; print({'gradio', 'torch'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["set()"], "their environment is set first, and a wrong option is refused at once"
+
+
 def test_nothing_heavy_happens_when_the_page_is_imported() -> None:
-    script = "import sys, app; from styletransfer import backbones; print(backbones.vgg16.cache_info().currsize)"
+    script = (
+        "from page import layout; from styletransfer import backbones; print(backbones.vgg16.cache_info().currsize)"
+    )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split()[-1] == "0", "weights are read when the first picture is painted"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gc
+import inspect
 import re
 import time
 from collections.abc import Iterator
@@ -12,13 +13,14 @@ from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import urlencode
 
 import anyio
 import gradio as gr
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from gradio.state_holder import StateHolder
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from mcp import ClientSession
@@ -26,14 +28,20 @@ from mcp.client.streamable_http import streamable_http_client
 from PIL import Image, ImageSequence
 from playwright.sync_api import Browser, Locator, Page, expect
 
-import app
-from page import choose, keep, run, serve, turn, watch
-from styletransfer import PRESETS, Settings, backbones, record, weights
-from styletransfer.settings import knobs
+from page import controls, examples, gradio_patches, handlers, layout, results, server, session, share_link, worker
+from page.config import DEFAULT_PRESET, ServerConfig
+from page.examples import EXAMPLES
+from page.handlers import Handlers
+from page.session import Session
+from page.weights_download import Vgg19Download
+from styletransfer import PRESETS, Settings, metadata, weights
+from styletransfer.settings import STEERABLE, knobs
+from tests.data import PAINTING, PHOTO
 
-PHOTO = choose.EXAMPLES / "content" / "chelsea.jpg"
-PAINTING = choose.EXAMPLES / "style" / "woodcut.webp"
 MINUTE = 60_000  # milliseconds
+with gr.Blocks():
+    COMPONENTS = layout.create_components(ServerConfig())
+HANDLERS = Handlers(COMPONENTS, ServerConfig())  # for tests that need no server
 UNHURRIED = {**PRESETS, "balanced": replace(PRESETS["balanced"], tolerance=0)}  # runs to its last step
 
 
@@ -41,11 +49,11 @@ UNHURRIED = {**PRESETS, "balanced": replace(PRESETS["balanced"], tolerance=0)}  
 def url() -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(weights, "cached_vgg19", lambda: None)
-        patch.setattr(turn, "PRESETS", UNHURRIED)
-        download = backbones.Vgg19Download()  # never started: it stands for one on a slow network
+        patch.setattr(controls, "PRESETS", UNHURRIED)
+        download = Vgg19Download()  # never started: it stands for one on a slow network
         download.status = "VGG-19 is on its way (42%)."
-        page = app.build(download)
-        yield serve.launch(page, theme=app.THEME, css_paths=[app.CSS], prevent_thread_lock=True, quiet=True)[1]
+        page = layout.build(ServerConfig(), download)
+        yield server.launch(page, theme=layout.THEME, css_paths=[layout.CSS], prevent_thread_lock=True, quiet=True)[1]
         page.close()
 
 
@@ -116,25 +124,36 @@ def test_a_text_named_jpg_is_refused_in_one_sentence(client: Client, tmp_path: P
 
 
 def test_every_example_has_its_pictures_and_its_result() -> None:
-    rows = choose.examples()
+    rows = examples.examples()
     assert len(rows) >= 6
     for path in [path for pictures in rows for path in pictures]:
         assert Path(path).is_file(), path
 
 
 def test_there_are_ten_styles_to_choose_from_each_with_its_picture_name_and_maker() -> None:
-    styles = choose.styles()
+    styles = examples.styles()
     assert len(styles) >= 10
-    assert {Path(path).name for path, _ in styles} == {path.name for path in (choose.EXAMPLES / "style").iterdir()}
+    assert {Path(path).name for path, _ in styles} == {path.name for path in (EXAMPLES / "style").iterdir()}
     assert all("(" in label for _, label in styles)
 
 
 def test_every_preset_puts_the_sliders_where_its_settings_are(client: Client) -> None:
-    for preset, settings in turn.PRESETS.items():
-        positions = turn.turn_to(settings)
-        turned = {name: knobs()[name].value(at) for name, at in zip(turn.TURNED, positions, strict=True)}
-        assert turned == {name: getattr(settings, name) for name in turn.TURNED}
-        assert turn.chosen(preset, tuple(positions)) == settings
+    for preset, settings in controls.PRESETS.items():
+        values = controls.slider_values(settings)
+        named = {name: knobs()[name].value(value) for name, value in values.items()}
+        assert named == {name: getattr(settings, name) for name in controls.CONTROLS}
+        assert controls.to_settings(preset, values) == settings
+
+
+def test_what_can_be_changed_during_a_run_has_a_control_that_is_live() -> None:
+    assert set(controls.LIVE_CONTROLS) == set(STEERABLE)
+    assert (*controls.START_CONTROLS, *controls.LIVE_CONTROLS) == controls.CONTROLS
+    assert tuple(COMPONENTS.controls) == controls.CONTROLS
+
+
+def test_the_endpoint_takes_the_controls_in_the_order_in_which_the_page_sends_them() -> None:
+    parameters = [name.removesuffix("_power_of_ten") for name in inspect.signature(HANDLERS.stylize).parameters]
+    assert parameters == ["session", "photo", "painting", "preset", *controls.CONTROLS, "second_painting"]
 
 
 @pytest.fixture(params=[(1280, 900), (390, 844)], ids=["desktop", "phone"])
@@ -219,171 +238,214 @@ class Pressed:
 
 
 def test_an_example_pressed_during_a_run_leaves_the_runs_picture_alone() -> None:
-    job = watch.Job()
-    idle = app.fill(job, Pressed(0))
-    watch.begin(job)
-    busy = app.fill(job, Pressed(0))
-    assert len(busy) == len(idle)
-    assert busy[:2] == idle[:2]
-    assert choose.examples()[0].result in idle
-    assert all(update == gr.skip() for update in busy[2:])
-    watch.end(job)
-    assert app.fill(job, Pressed(0)) == idle
+    session, example = Session(), examples.examples()[0]
+    idle = HANDLERS.show_example(session, Pressed(0))
+    HANDLERS.start_run(session)
+    busy = HANDLERS.show_example(session, Pressed(0))
+    assert idle[COMPONENTS.result] == example.result
+    assert busy == {COMPONENTS.photo: example.photo, COMPONENTS.painting: example.painting}
+    assert busy.items() <= idle.items()
+    HANDLERS.finish_run(session)
+    assert HANDLERS.show_example(session, Pressed(0)) == idle
 
 
-def positions(**changes: Any) -> list[Any]:
+def positions(**changes: Any) -> dict[str, Any]:
     settings = Settings(size=96, iterations=40)
-    return turn.turn_to(replace(settings, **changes))
+    return controls.slider_values(replace(settings, **changes))
 
 
-def running(job: watch.Job, **changes: Any) -> Iterator[Any]:
+def uploaded(path: Path) -> dict[str, Any]:
+    """What a drop zone holds."""
+    return {"path": str(path)}
+
+
+def running(session: Session, **changes: Any) -> Iterator[Any]:
     """A run of a visit, as the page starts it."""
-    watch.begin(job)
-    return watch.stylize(job, str(PHOTO), str(PAINTING), "balanced", *positions(**changes), None)
+    HANDLERS.start_run(session)
+    values = positions(**changes).values()
+    return HANDLERS.stylize(session, uploaded(PHOTO), uploaded(PAINTING), "balanced", *values, None)
+
+
+def more(session: Session, photo: Path = PHOTO) -> Iterator[Any]:
+    """A press on More."""
+    HANDLERS.start_run(session)
+    values = positions().values()
+    return HANDLERS.continue_painting(session, uploaded(photo), uploaded(PAINTING), "balanced", *values, None)
 
 
 @pytest.fixture
 def every_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every evaluation is shown, however fast they come."""
-    monkeypatch.setattr(run, "SECONDS_PER_VIEW", -1)
+    monkeypatch.setattr(worker, "SECONDS_PER_UPDATE", -1)
     monkeypatch.setattr(weights, "cached_vgg19", lambda: None)
-    monkeypatch.setattr(turn, "PRESETS", UNHURRIED)
+    monkeypatch.setattr(controls, "PRESETS", UNHURRIED)
 
 
-def marks(update: tuple[Any, ...]) -> list[str]:
-    return [note.text for note in update[2].layout.annotations]
+def marks(update: dict[Any, Any]) -> list[str]:
+    return [note.text for note in update[COMPONENTS.plot].layout.annotations]
 
 
-def test_what_is_turned_during_a_run_counts_in_it_and_in_no_other_visitors(every_frame: None) -> None:
-    job, other = watch.Job(), watch.Job()
-    run, theirs = running(job), running(other)
+def status(update: dict[Any, Any]) -> str:
+    return update[COMPONENTS.status]
+
+
+def png(update: dict[Any, Any]) -> Path:
+    return Path(update[COMPONENTS.download])
+
+
+def test_what_is_changed_during_a_run_counts_in_it_and_in_no_other_visitors(every_frame: None) -> None:
+    mine, other = Session(), Session()
+    run, theirs = running(mine), running(other)
     for _ in range(4):
         next(run), next(theirs)
-    watch.steer(job, "balanced", *positions(style_weight=1e8, colours="luminance"))
+    HANDLERS.steer(mine, "balanced", *positions(style_weight=1e8, colours="luminance").values())
     last, others_last = list(run)[-1], list(theirs)[-1]
-    assert job.kept[-1].settings.style_weight == 1e8
-    assert job.kept[-1].settings.colours == "luminance"
-    assert other.kept[-1].settings.style_weight == Settings().style_weight
-    assert "turned" in marks(last)
-    assert "turned" not in marks(others_last)
+    assert mine.results[-1].settings.style_weight == 1e8
+    assert mine.results[-1].settings.colours == "luminance"
+    assert other.results[-1].settings.style_weight == Settings().style_weight
+    assert "changed" in marks(last)
+    assert "changed" not in marks(others_last)
+
+
+def test_a_number_that_is_still_being_typed_changes_nothing(every_frame: None) -> None:
+    session = Session()
+    HANDLERS.start_run(session)
+    for typed in (None, "", 1e9, -1, float("nan")):  # 10 to the power of 1e9 would take hours
+        HANDLERS.steer(session, "balanced", *{**positions(), "style_weight": typed}.values())
+    assert session.control.receive() is None
 
 
 def test_a_weight_turned_too_far_keeps_the_picture(every_frame: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = watch.Job()
-    run = running(job)
+    session = Session()
+    run = running(session)
     for _ in range(4):
         next(run)
-    monkeypatch.setattr("styletransfer.loop.math.isfinite", lambda number: False)
-    watch.steer(job, "balanced", *positions(style_weight=1e10))
+    monkeypatch.setattr("styletransfer.optimize.math.isfinite", lambda number: False)
+    HANDLERS.steer(session, "balanced", *positions(style_weight=1e10).values())
     *_, last = run
-    assert "choose smaller ones" in last[1]
-    assert Path(last[3]).is_file()
+    assert "choose smaller ones" in status(last)
+    assert png(last).is_file()
 
 
 def test_a_paused_run_does_no_work_and_goes_on_where_it_was(every_frame: None) -> None:
-    job = watch.Job()
-    run = running(job)
+    session = Session()
+    run = running(session)
     for _ in range(4):
         next(run)
-    assert watch.pause(job) == "Continue"
+    assert HANDLERS.toggle_pause(session) == "Continue"
     updates = [next(run) for _ in range(4)]
     assert "Paused" in str(updates)
-    assert all(not isinstance(update[0], Image.Image) for update in updates[-2:])
-    assert watch.pause(job) == "Pause"
+    assert all(COMPONENTS.result not in update for update in updates[-2:])
+    assert HANDLERS.toggle_pause(session) == "Pause"
     *_, last = run
-    assert "40 of 40" in last[1]
+    assert "40 of 40" in status(last)
 
 
 def test_stop_ends_a_paused_run_with_its_picture(every_frame: None) -> None:
-    job = watch.Job()
-    run = running(job)
+    session = Session()
+    run = running(session)
     next(run), next(run)
-    watch.pause(job)
+    HANDLERS.toggle_pause(session)
     next(run)
-    watch.stop(job)
+    HANDLERS.stop_run(session)
     *_, last = run
-    assert "Stopped" in last[1]
-    assert Path(last[3]).is_file()
+    assert "Stopped" in status(last)
+    assert png(last).is_file()
 
 
 def test_more_goes_on_from_the_last_picture(every_frame: None) -> None:
-    job = watch.Job()
-    first = list(running(job))[-1]
-    watch.begin(job)
-    more = list(watch.paint_more(job, str(PHOTO), str(PAINTING), "balanced", *positions(), None))
-    assert f"{watch.MORE} of {watch.MORE}" in more[-1][1]
-    before, after = (np.asarray(update[0], dtype=float) for update in (first, more[1]))
+    session = Session()
+    first = list(running(session))[-1]
+    updates = list(more(session))
+    assert f"{handlers.STEPS_OF_MORE} of {handlers.STEPS_OF_MORE}" in status(updates[-1])
+    before, after = (np.asarray(update[COMPONENTS.result], dtype=float) for update in (first, updates[1]))
     assert np.abs(before - after).mean() < 2
-    assert len(job.kept) == 2
-    assert job.kept[1].settings.iterations == 40, "what is set again is no shorter run"
+    assert len(session.results) == 2
+    assert session.results[1].settings.iterations == 40, "what is restored is no shorter run"
 
 
 def test_more_refuses_to_lay_one_photos_picture_on_another(every_frame: None) -> None:
-    job = watch.Job()
-    list(running(job, iterations=2))
-    with pytest.raises(gr.Error, match="The photo is another one by now"):
-        list(watch.paint_more(job, str(PAINTING), str(PAINTING), "balanced", *positions(), None))
+    session = Session()
+    list(running(session, iterations=2))
+    with pytest.raises(gr.Error, match="The photo has changed"):
+        list(more(session, PAINTING))
 
 
 def test_a_visit_keeps_a_bounded_number_of_pictures(every_frame: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "MOST_KEPT", 2)
-    job = watch.Job()
+    monkeypatch.setattr(session, "MAX_RESULTS", 2)
+    visit = Session()
     for _ in range(3):
-        list(running(job, iterations=2))
-    assert [kept.caption[0] for kept in job.kept] == ["2", "3"]
-    assert len(list(Path(job.folder.name).iterdir())) == 6
+        list(running(visit, iterations=2))
+    assert [result.caption[0] for result in visit.results] == ["2", "3"]
+    assert len(list(visit.folder.iterdir())) == 6
 
 
 def test_a_run_that_is_paused_for_too_long_ends_with_its_picture(
     every_frame: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "LONGEST_PAUSE", 0.3)
-    job = watch.Job()
-    run = running(job)
+    monkeypatch.setattr(handlers, "MAX_PAUSE_SECONDS", 0.3)
+    session = Session()
+    run = running(session)
     next(run), next(run)
-    watch.pause(job)
+    HANDLERS.toggle_pause(session)
     *_, last = run
-    assert "Stopped" in last[1]
-    assert Path(last[3]).is_file()
+    assert "Stopped" in status(last)
+    assert png(last).is_file()
 
 
 def test_more_without_a_picture_says_so() -> None:
     with pytest.raises(gr.Error, match="press Paint first"):
-        list(watch.paint_more(watch.Job(), str(PHOTO), str(PAINTING), "balanced", *positions(), None))
+        list(more(Session()))
 
 
 def test_what_a_visitor_made_goes_with_the_visitor(every_frame: None) -> None:
-    job = watch.Job()
-    list(running(job, iterations=2))
-    file = Path(job.kept[-1].file)
+    session = Session()
+    list(running(session, iterations=2))
+    file = Path(session.results[-1].file)
     assert file.is_file()
-    del job
+    del session
     gc.collect()
     assert not file.parent.exists()
 
 
+def test_each_visitor_has_a_folder_of_their_own_that_goes_when_gradio_drops_the_visit_for_want_of_room() -> None:
+    with gr.Blocks() as page:
+        state = gr.State(Session())
+    page.state_session_capacity = 2
+    visits = StateHolder()
+    visits.set_blocks(page)
+    folders = [visits[name][state._id].folder for name in ("first", "second")]
+    assert folders[0] != folders[1]
+    assert visits["first"][state._id].folder == folders[0]
+    assert visits["third"][state._id].folder.is_dir()
+    gc.collect()
+    assert [folder.is_dir() for folder in folders] == [True, False], "the one that was idle longest"
+
+
 def test_the_time_lapse_is_an_animation_that_ends_on_the_picture(every_frame: None) -> None:
-    job = watch.Job()
-    list(running(job, iterations=120))
-    kept = job.kept[-1]
-    with Image.open(kept.lapse) as lapse, Image.open(kept.file) as finished:
+    session = Session()
+    list(running(session, iterations=120))
+    result = session.results[-1]
+    with Image.open(result.time_lapse) as lapse, Image.open(result.file) as finished:
         assert lapse.format == "WEBP"
-        assert 20 <= lapse.n_frames <= keep.LONGEST_LAPSE + 2
+        assert 20 <= lapse.n_frames <= results.MAX_TIME_LAPSE_FRAMES + 2
         states = [np.asarray(frame.convert("RGB"), dtype=float) for frame in ImageSequence.Iterator(lapse)]
         assert np.abs(states[-1] - np.asarray(finished, dtype=float)).mean() < 12
         assert np.abs(states[0] - states[-1]).mean() > 12
 
 
 def test_a_link_opens_the_page_as_it_was() -> None:
-    turned = positions(style_weight=3e8, colours="matched", stroke=1.5)
-    query = turn.query(str(PHOTO), str(PAINTING), "quick", *turned)
-    assert turn.opened(dict(parse_qsl(query))) == ((str(PHOTO), str(PAINTING), "quick", *turned), "")
+    values = positions(style_weight=3e8, colours="matched", stroke=1.5)
+    link = share_link.decode(share_link.encode(str(PHOTO), str(PAINTING), "quick", values))
+    assert link[:3] == (str(PHOTO), str(PAINTING), "quick")
+    assert controls.slider_values(link.settings) == values
+    assert not link.ignored
 
 
 def test_a_link_never_tells_of_a_visitors_own_picture(tmp_path: Path) -> None:
     mine = tmp_path / PHOTO.name
     mine.write_bytes(PHOTO.read_bytes() + b" ")
-    assert "chelsea" not in turn.query(str(mine), None, "balanced", *positions())
+    assert "chelsea" not in share_link.encode(str(mine), None, "balanced", positions())
 
 
 @pytest.mark.parametrize(
@@ -398,9 +460,10 @@ def test_a_link_never_tells_of_a_visitors_own_picture(tmp_path: Path) -> None:
     ],
 )
 def test_a_link_that_makes_no_sense_opens_the_page_as_usual(said: dict[str, str]) -> None:
-    found, sentence = turn.opened(said)
-    assert found == (None, None, turn.DEFAULT, *turn.turn_to(PRESETS[turn.DEFAULT]))
-    assert sentence == f"Left out of the link, since it makes no sense here: {', '.join(said)}."
+    query = urlencode(said)
+    assert share_link.decode(query) == (None, None, DEFAULT_PRESET, controls.PRESETS[DEFAULT_PRESET], tuple(said))
+    notice = HANDLERS.follow_link(query)[COMPONENTS.notice]
+    assert notice["value"] == f"Ignored in this link: {', '.join(said)}."
 
 
 def slider(page: Page, name: str) -> Locator:
@@ -435,11 +498,11 @@ def annotations(page: Page) -> list[str]:
 def test_a_slider_moved_during_a_run_changes_it_and_pause_and_more_work(page: Page) -> None:
     paint_small(page, 2000)
     expect(page.locator("#status")).to_contain_text("Painting:")
-    open_section(page, "Change it")
+    open_section(page, "Adjust")
     slider(page, "style_weight").fill("8.5")
     slider(page, "style_weight").press("Tab")
     page.wait_for_function(
-        "document.querySelector('#curves .js-plotly-plot')?.layout?.annotations?.some(a => a.text == 'turned')"
+        "document.querySelector('#curves .js-plotly-plot')?.layout?.annotations?.some(a => a.text == 'changed')"
     )
     page.get_by_role("button", name="Pause").click()
     expect(page.locator("#status")).to_contain_text("Paused:")
@@ -449,7 +512,7 @@ def test_a_slider_moved_during_a_run_changes_it_and_pause_and_more_work(page: Pa
     expect(page.locator("#status")).to_contain_text("Stopped:")
     expect(page.get_by_role("button", name="More")).to_be_enabled()
     page.get_by_role("button", name="More").click()
-    expect(page.locator("#status")).to_contain_text(f"{watch.MORE} of {watch.MORE}")
+    expect(page.locator("#status")).to_contain_text(f"{handlers.STEPS_OF_MORE} of {handlers.STEPS_OF_MORE}")
 
 
 def test_two_visitors_at_once_wait_in_order_and_turn_only_their_own_run(page: Page, url: str) -> None:
@@ -466,11 +529,11 @@ def test_two_visitors_at_once_wait_in_order_and_turn_only_their_own_run(page: Pa
         """place => { const [box, around] = [place, place.parentElement].map(e => e.getBoundingClientRect());
                       return around.top <= box.top && box.bottom <= around.bottom + 1; }"""
     ), "cut off"
-    open_section(other, "Change it")
+    open_section(other, "Adjust")
     slider(other, "style_weight").fill("8.5")
     slider(other, "style_weight").press("Tab")
     page.wait_for_timeout(2000)
-    assert "turned" not in annotations(page)
+    assert "changed" not in annotations(page)
     page.get_by_role("button", name="Stop").click()
     expect(page.locator("#status")).to_contain_text("Stopped:")
     expect(other.locator("#status")).to_contain_text("Painting:")
@@ -503,7 +566,7 @@ def test_closed_tabs_give_their_places_to_the_next_visitor(
 
 @pytest.fixture
 def full_queue(url: str) -> Iterator[None]:
-    clients = [Client(url, verbose=False) for _ in range(1 + serve.MOST_WAITING)]
+    clients = [Client(url, verbose=False) for _ in range(1 + server.MAX_WAITING)]
     jobs = [clients[0].submit(**arguments(iterations=2000, size=256))]
     next(iter(jobs[0]))  # it has the place, and the others wait
     jobs += [client.submit(**arguments()) for client in clients[1:]]
@@ -537,7 +600,7 @@ def test_before_the_first_picture_nothing_but_the_first_step_is_above_the_fold(p
         box = page.locator(f"#{name}").bounding_box()
         assert box["y"] >= 0, name
         assert box["y"] + box["height"] <= height, name
-    for title in ("Styles", "Change it", "Before you start"):
+    for title in ("Styles", "Adjust", "Before you start"):
         assert page.get_by_role("button", name=title).bounding_box()["y"] >= height - 5
     expect(page.locator("#outcome")).to_have_count(0)
     expect(page.get_by_role("button", name="Stop")).to_have_count(0)
@@ -545,7 +608,7 @@ def test_before_the_first_picture_nothing_but_the_first_step_is_above_the_fold(p
 
 def test_the_photos_own_colours_are_previewed_at_once(page: Page) -> None:
     page.locator("#examples .thumbnail-item").first.click()
-    open_section(page, "Change it")
+    open_section(page, "Adjust")
     expect(page.locator("#preview img")).to_be_visible()
     before = page.locator("#preview img").get_attribute("src")
     page.get_by_label("luminance", exact=True).click()
@@ -556,22 +619,23 @@ def test_the_preview_has_the_colours_that_were_chosen() -> None:
     def mean(image: Image.Image) -> np.ndarray:
         return np.asarray(image.convert("RGB"), float).mean((0, 1))
 
-    job, photo, painting = watch.Job(), Image.open(PHOTO), Image.open(PAINTING)
+    session, photo, painting = Session(), Image.open(PHOTO), Image.open(PAINTING)
     for colours, like in (("painting", painting), ("matched", photo), ("luminance", photo)):
-        preview = watch.preview(job, str(PHOTO), str(PAINTING), colours)
+        preview = HANDLERS.preview_colours(session, uploaded(PHOTO), uploaded(PAINTING), colours)
         assert preview is not None
-        assert max(preview.size) == watch.PREVIEW_SIZE
+        assert max(preview.size) == handlers.PREVIEW_SIZE
         assert np.abs(mean(preview) - mean(like)).max() < 12, colours
-    assert watch.preview(job, str(PHOTO), None, "painting") is None
-    assert watch.preview(job, str(PHOTO), str(choose.EXAMPLES / "styles.csv"), "painting") is None
+    assert HANDLERS.preview_colours(session, uploaded(PHOTO), None, "painting") is None
+    text = uploaded(EXAMPLES / "styles.csv")
+    assert HANDLERS.preview_colours(session, uploaded(PHOTO), text, "painting") is None
 
 
 def test_a_language_model_has_the_finished_picture_as_a_tool(monkeypatch: pytest.MonkeyPatch) -> None:
     small = {name: replace(settings, size=96, iterations=4) for name, settings in PRESETS.items()}
-    monkeypatch.setattr(watch, "PRESETS", small)
+    monkeypatch.setattr(controls, "PRESETS", small)
     monkeypatch.setattr(weights, "cached_vgg19", lambda: None)
-    page = app.build()
-    url = serve.launch(page, mcp_server=True, prevent_thread_lock=True, quiet=True)[1]
+    page = layout.build(ServerConfig())
+    url = server.launch(page, mcp_server=True, prevent_thread_lock=True, quiet=True)[1]
 
     def sent(file: Path) -> str:
         return "data:image/webp;base64," + base64.b64encode(file.read_bytes()).decode()
@@ -612,7 +676,7 @@ def test_a_person_takes_the_picture_along(url: str, page: Page, tmp_path: Path) 
         page.locator("#download").click()
     mine = tmp_path / "mine.png"
     mine.write_bytes(download.value.path().read_bytes())
-    assert record.read(mine) == replace(UNHURRIED["balanced"], size=96, iterations=30)
+    assert metadata.read_settings(mine) == replace(UNHURRIED["balanced"], size=96, iterations=30)
     open_section(page, "Before and after")
     expect(page.locator("#compare img")).to_have_count(2)
     open_section(page, "This visit's pictures")
@@ -627,10 +691,10 @@ def test_a_person_takes_the_picture_along(url: str, page: Page, tmp_path: Path) 
     open_section(page, "Before you start")
     expect(slider(page, "size")).to_have_value("96")
     page.goto(f"{url}?__theme=light&size=huge&photo=nobodys")
-    expect(page.locator("#notice")).to_contain_text("Left out of the link, since it makes no sense here: photo, size.")
+    expect(page.locator("#notice")).to_contain_text("Ignored in this link: photo, size.")
     page.goto(url)
     page.set_input_files("#photo input[type=file]", mine)
-    expect(page.locator("#notice")).to_contain_text("settings inside this picture are set again")
+    expect(page.locator("#notice")).to_contain_text("Settings restored from this picture")
     open_section(page, "Before you start")
     expect(slider(page, "size")).to_have_value("96")
     expect(slider(page, "iterations")).to_have_value("30")
@@ -641,7 +705,7 @@ def test_the_page_has_no_serious_barrier(url: str, page: Page, scheme: str) -> N
     page.goto(f"{url}?__theme={scheme}")
     paint_small(page, 10)
     expect(page.locator("#status")).to_contain_text("Finished:")
-    for title in ("Styles", "Change it", "Before and after", "This visit's pictures", "Share"):
+    for title in ("Styles", "Adjust", "Before and after", "This visit's pictures", "Share"):
         open_section(page, title)
     found = Axe().run(page).response["violations"]
     serious = [
@@ -650,3 +714,15 @@ def test_the_page_has_no_serious_barrier(url: str, page: Page, scheme: str) -> N
         if violation["impact"] in ("serious", "critical")
     ]
     assert not serious, "\n".join(serious)
+
+
+def test_a_gradio_without_what_the_page_replaces_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    gradio_patches.apply_patches(server.fetch_or_explain)
+    gradio_patches.apply_patches(server.fetch_or_explain)  # its own replacements pass
+    monkeypatch.setattr(gr.Image, "postprocess", lambda self, value, extra: value)
+    with pytest.raises(RuntimeError, match=rf"Gradio {re.escape(gr.__version__)} has no Image\.postprocess"):
+        gradio_patches.apply_patches(server.fetch_or_explain)
+    monkeypatch.undo()
+    monkeypatch.delattr("gradio.processing_utils.async_ssrf_protected_get")
+    with pytest.raises(RuntimeError, match=r"processing_utils\.async_ssrf_protected_get"):
+        gradio_patches.apply_patches(server.fetch_or_explain)

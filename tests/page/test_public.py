@@ -37,15 +37,20 @@ from hypothesis import strategies as st
 from PIL import Image
 from playwright.sync_api import Browser, expect
 
-import app
 from benchmarks import soak
-from page import choose, disk, keep, run, serve, watch
-from styletransfer import Settings, StyleTransferError, loop, memory, pictures, weights
-from tests.data import BAD, ODD, encode, exif, noise
+from page import layout, results, server, storage, worker
+from page.config import ServerConfig
+from page.examples import EXAMPLES
+from page.handlers import Handlers
+from page.session import Session
+from page.worker import Request, RunControl
+from styletransfer import Settings, StyleTransferError, images, optimize, weights
+from styletransfer.cpu import memory
+from tests.data import BAD, ODD, PAINTING, PHOTO, ROOT, encode, exif, noise
 
-ROOT = Path(__file__).parents[2]
-PHOTO = choose.EXAMPLES / "content" / "chelsea.jpg"
-PAINTING = choose.EXAMPLES / "style" / "woodcut.webp"
+with gr.Blocks():
+    COMPONENTS = layout.create_components(ServerConfig())
+HANDLERS = Handlers(COMPONENTS, ServerConfig())  # for tests that need no server
 
 
 @pytest.fixture(scope="module")
@@ -60,14 +65,31 @@ def url(folder: Path) -> Iterator[str]:
         patch.setattr(weights, "cached_vgg19", lambda: None)
         patch.setenv("GRADIO_TEMP_DIR", str(folder / "gradio"))
         patch.setattr("tempfile.tempdir", str(folder))
-        page = app.build()
-        yield serve.launch(page, prevent_thread_lock=True, quiet=True)[1]
+        page = layout.build(ServerConfig())
+        yield server.launch(page, prevent_thread_lock=True, quiet=True)[1]
         page.close()
 
 
 def order(**changes: Any) -> dict[str, Any]:
     given = {"photo": handle_file(PHOTO), "painting": handle_file(PAINTING), "size": 64, "iterations": 1}
     return {**given, "api_name": "/stylize", **changes}
+
+
+SMALL = {
+    "size": 64,
+    "iterations": 3,
+    "style_weight_power_of_ten": 7.3,
+    "content_weight": 1,
+    "tv_weight": 0,
+    "colours": "painting",
+    "stroke": 1,
+    "mix": 0.5,
+}
+
+
+def uploaded(path: Path) -> dict[str, Any]:
+    """What a drop zone holds."""
+    return {"path": str(path)}
 
 
 def one_sentence(error: Exception) -> bool:
@@ -186,7 +208,7 @@ def test_no_file_whatever_raises_anything_but_our_own_kinds(
         file[at % len(file) : at % len(file) + len(new)] = new
     cut = data.draw(st.integers(0, len(file)))
     try:
-        image = pictures.load(bytes(file[: cut or None])).image
+        image = images.load(bytes(file[: cut or None])).image
     except StyleTransferError as error:
         assert one_sentence(error)
     else:
@@ -242,9 +264,9 @@ def test_of_twenty_visitors_at_once_eight_are_served_in_order_and_the_others_are
 @pytest.fixture
 def evaluated(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Evaluations, and the most that went on at the same time."""
-    counts, lock, original = Counter[str](), threading.Lock(), loop.Objective.__call__
+    counts, lock, original = Counter[str](), threading.Lock(), optimize.Objective.__call__
 
-    def counted(self: loop.Objective, x: Any) -> Any:
+    def counted(self: optimize.Objective, x: Any) -> Any:
         with lock:
             counts["now"] += 1
             counts["all"] += 1
@@ -255,7 +277,7 @@ def evaluated(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
             with lock:
                 counts["now"] -= 1
 
-    monkeypatch.setattr(loop.Objective, "__call__", counted)
+    monkeypatch.setattr(optimize.Objective, "__call__", counted)
     return counts
 
 
@@ -302,12 +324,13 @@ def test_a_visitor_who_leaves_ends_the_work_and_one_who_leaves_the_queue_never_s
     assert client.predict(**order())[3]
 
 
-def test_a_run_that_takes_too_long_ends_with_its_picture(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "LONGEST_RUN", 1.0)
-    _, status, _, png = client.predict(**order(iterations=2000))
-    assert "Stopped" in status
-    assert "A run may take 1 s here" in status
-    assert Image.open(png).size
+def test_a_run_that_takes_too_long_ends_with_its_picture() -> None:
+    hurried, session = Handlers(COMPONENTS, ServerConfig(max_run_seconds=1.0)), Session()
+    hurried.start_run(session)
+    *_, last = hurried.stylize(session, uploaded(PHOTO), uploaded(PAINTING), "quick", **{**SMALL, "iterations": 2000})
+    assert "Stopped:" in last[COMPONENTS.status]
+    assert "Stopped at the limit of 1 s." in last[COMPONENTS.status]
+    assert Image.open(last[COMPONENTS.download]).size
 
 
 # Too little memory, too little disk
@@ -316,7 +339,7 @@ def test_a_run_that_takes_too_long_ends_with_its_picture(client: Client, monkeyp
 def test_a_size_that_memory_does_not_allow_is_refused_with_one_that_it_does(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "available", lambda: 1.4e9)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 1.4e9)
     with pytest.raises(AppError, match=r"needs .* GB of memory, and 1\.4 GB are free") as caught:
         client.predict(**order(size=2048))
     fits = int(re.findall(r"at most (\d+)", str(caught.value))[0])
@@ -325,27 +348,27 @@ def test_a_size_that_memory_does_not_allow_is_refused_with_one_that_it_does(
 
 
 def test_where_memory_is_out_altogether_no_size_is_advised(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "available", lambda: 1e8)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 1e8)
     with pytest.raises(AppError, match="try again when less is going on here"):
         client.predict(**order())
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of Linux")
 def test_the_limit_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert 1e6 < memory.available() < 1e14
+    assert 1e6 < memory.available_bytes() < 1e14
     for name, text in (("max", "1000000"), ("current", "900000"), ("stat", "anon 5\ninactive_file 50000\n")):
         (tmp_path / f"memory.{name}").write_text(text)
     monkeypatch.setattr(memory, "CGROUP", tmp_path)
-    assert memory.available() == 150000
+    assert memory.available_bytes() == 150000
     (tmp_path / "memory.max").write_text("max\n")
-    assert memory.available() > 150000
+    assert memory.available_bytes() > 150000
 
 
 def test_a_full_disk_costs_the_file_and_not_the_picture(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(keep.record, "save_png", full)
+    monkeypatch.setattr(results.metadata, "save_png", full)
     picture, status, _, png = client.predict(**order())
     assert "the disk is full" in status
     assert "Finished" in status
@@ -353,7 +376,7 @@ def test_a_full_disk_costs_the_file_and_not_the_picture(client: Client, monkeypa
     assert not png
 
 
-UNTIDIED = "import app; app.disk.SECONDS_PER_TIDYING = 1e6; app.main()"  # the test has the disk to itself
+UNTIDIED = "import app; app.storage.SECONDS_PER_CLEANUP = 1e6; app.main()"  # the test has the disk to itself
 
 
 @pytest.fixture
@@ -417,7 +440,7 @@ def test_a_disk_that_fills_up_during_a_run_costs_no_picture(small_disk: tuple[st
     page.close()
 
 
-@pytest.mark.parametrize(("limit", "most"), [("MOST_STORED", 3500), ("MOST_FILES", 3)])
+@pytest.mark.parametrize(("limit", "most"), [("MAX_STORED_BYTES", 3500), ("MAX_FILES", 3)])
 def test_the_files_of_many_visits_stay_within_a_limit_and_the_newest_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, most: int
 ) -> None:
@@ -426,8 +449,8 @@ def test_the_files_of_many_visits_stay_within_a_limit_and_the_newest_stay(
         file.parent.mkdir()
         file.write_bytes(bytes(1000))
         os.utime(file, (number, number))
-    monkeypatch.setattr(disk, limit, most)
-    disk.make_room(tmp_path)
+    monkeypatch.setattr(storage, limit, most)
+    storage.make_room(tmp_path)
     assert sorted(path.parent.name for path in tmp_path.rglob("*.png")) == ["visit-7", "visit-8", "visit-9"]
 
 
@@ -435,21 +458,20 @@ def test_where_the_disk_has_little_left_half_of_it_stays_free(tmp_path: Path, mo
     for number in range(10):
         (tmp_path / f"{number}.png").write_bytes(bytes(1000))
         os.utime(tmp_path / f"{number}.png", (number, number))
-    monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=2000))
-    disk.make_room(tmp_path)
+    monkeypatch.setattr(storage.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=2000))
+    storage.make_room(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{number}.png" for number in range(4, 10)]
 
 
 def test_visits_that_end_while_room_is_made_do_not_end_the_tidying(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(disk, "SECONDS_PER_TIDYING", 0.001)
-    monkeypatch.setattr(disk, "MOST_FILES", 20)
-    monkeypatch.setattr(disk.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(storage, "SECONDS_PER_CLEANUP", 0.001)
+    monkeypatch.setattr(storage, "MAX_FILES", 20)
+    monkeypatch.setattr(storage.signal, "signal", lambda *_: None)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr(disk.gradio.mcp, "DEFAULT_TEMP_DIR", "")
     monkeypatch.setenv("GRADIO_TEMP_DIR", "")
-    with disk.own_folder() as folder:
+    with storage.create_folder() as folder:
         for number in range(300):
             visit = folder / f"painting-{number}"
             visit.mkdir()
@@ -471,7 +493,7 @@ def test_empty_folders_are_tidied_away_but_a_visits_own_and_those_just_made(tmp_
     (tmp_path / "gradio" / "used" / "photo.png").write_bytes(b"x")
     for name in ("gradio/left", "gradio/used", "painting-visit"):
         os.utime(tmp_path / name, (0, 0))
-    disk.make_room(tmp_path)
+    storage.make_room(tmp_path)
     stay = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_dir()}
     assert stay == {"gradio", "gradio/new", "gradio/used", "painting-visit"}
 
@@ -495,8 +517,8 @@ def test_files_outside_the_apps_folders_and_of_other_visits_are_refused(url: str
     theirs = folder / "painting-other" / "painting-1.png"
     theirs.parent.mkdir()
     theirs.write_bytes(encode(noise(), "PNG"))
-    guesses = ["/etc/passwd", str(ROOT / "app.py"), str(ROOT / "styletransfer" / "loop.py"), str(theirs), "app.py"]
-    guesses += ["..%2f..%2f..%2fetc%2fpasswd", f"{choose.EXAMPLES}/../app.py", f"{choose.EXAMPLES}/%2e%2e/app.py"]
+    guesses = ["/etc/passwd", str(ROOT / "app.py"), str(ROOT / "styletransfer" / "optimize.py"), str(theirs), "app.py"]
+    guesses += ["..%2f..%2f..%2fetc%2fpasswd", f"{EXAMPLES}/../app.py", f"{EXAMPLES}/%2e%2e/app.py"]
     for guess in guesses:
         for door in ("gradio_api/file=", "file=", "static/", "gradio_api/upload/"):
             connection = http.client.HTTPConnection(urlsplit(url).netloc)  # httpx would take the dots out
@@ -594,7 +616,7 @@ def test_a_real_browser_tells_the_other_sites_page_from_ours(url: str, browser: 
 @pytest.mark.parametrize("door", ["gradio_api/upload", "gradio_api/queue/join", "gradio_api/call/paint"])
 def test_a_body_said_to_be_huge_is_refused_at_once(url: str, client: Client, door: str) -> None:
     with suppress(httpx.TransportError):  # the server has hung up
-        assert httpx.post(f"{url}{door}", content=bytes(serve.LARGEST_BODY + 1), timeout=30).status_code == 413
+        assert httpx.post(f"{url}{door}", content=bytes(server.MAX_BODY_BYTES + 1), timeout=30).status_code == 413
     assert client.predict(**order())[3]
 
 
@@ -605,14 +627,14 @@ def test_an_endless_body_is_refused_and_read_no_further(url: str, client: Client
     def endless() -> Iterator[bytes]:
         nonlocal sent
         yield b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
-        while sent < 10 * serve.LARGEST_BODY:
+        while sent < 10 * server.MAX_BODY_BYTES:
             sent += 1 << 20
             yield bytes(1 << 20)
 
     with suppress(httpx.TransportError):  # the server has hung up
         form = {"Content-Type": "multipart/form-data; boundary=x"} if "upload" in door else {}
         assert httpx.post(f"{url}{door}", content=endless(), headers=form, timeout=30).status_code == 413
-    assert sent < 2 * serve.LARGEST_BODY
+    assert sent < 2 * server.MAX_BODY_BYTES
     assert client.predict(**order())[3]
 
 
@@ -626,7 +648,7 @@ def far_away(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Counter[str
             self.send_response(200)
             self.end_headers()
             with suppress(OSError):
-                while counts["sent"] < 10 * serve.LARGEST_BODY:
+                while counts["sent"] < 10 * server.MAX_BODY_BYTES:
                     counts["sent"] += self.wfile.write(bytes(1 << 20))
 
         def log_message(self, *_: Any) -> None:
@@ -635,11 +657,11 @@ def far_away(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Counter[str
     async def public(_: str) -> str:
         return "127.0.0.1"
 
-    monkeypatch.setattr(serve.safehttpx, "async_validate_url", public)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Endless)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://elsewhere.example:{server.server_port}/photo.png", counts
-    server.shutdown()
+    monkeypatch.setattr(server.safehttpx, "async_validate_url", public)
+    far = ThreadingHTTPServer(("127.0.0.1", 0), Endless)
+    threading.Thread(target=far.serve_forever, daemon=True).start()
+    yield f"http://elsewhere.example:{far.server_port}/photo.png", counts
+    far.shutdown()
 
 
 @pytest.mark.parametrize(
@@ -661,12 +683,12 @@ def test_an_endless_file_at_an_address_is_fetched_no_further_than_the_limit(
     said = httpx.get(f"{url}gradio_api/call/paint/{started['event_id']}", timeout=60).text
     assert "event: error" in said
     assert "more than 20 MB" in said
-    assert serve.LARGEST_FILE < counts["sent"] < 2 * serve.LARGEST_BODY
+    assert server.MAX_FILE_BYTES < counts["sent"] < 2 * server.MAX_BODY_BYTES
     assert client.predict(**order())[3]
 
 
 def test_a_file_over_the_limit_is_refused(url: str) -> None:
-    files = {"files": ("large.png", io.BytesIO(bytes(serve.LARGEST_FILE + 1)), "image/png")}
+    files = {"files": ("large.png", io.BytesIO(bytes(server.MAX_FILE_BYTES + 1)), "image/png")}
     assert httpx.post(f"{url}gradio_api/upload", files=files, timeout=30).status_code == 413
 
 
@@ -719,55 +741,59 @@ def test_visits_in_a_row_leave_the_memory_flat() -> None:
     assert states[-1].open_files <= states[0].open_files + 10
 
 
+def warm_up(painting: Path) -> None:
+    settings = Settings(size=192, stages=2)
+    worker.warm_up(Request(photo=str(PHOTO), paintings=(str(painting),), settings=settings, folder=Path()))
+
+
 def test_what_the_first_visitor_would_wait_for_is_done_before(evaluated: Counter[str]) -> None:
-    run.warm_up(str(PHOTO), str(choose.EXAMPLES / "style" / "waves.webp"), Settings(size=192, stages=2))
+    warm_up(EXAMPLES / "style" / "waves.webp")
     assert evaluated["all"] == 2, "one in each stage"
 
 
 def test_warming_up_gives_way_to_a_visitor(evaluated: Counter[str]) -> None:
-    with run.COMPUTE:
-        run.warm_up(str(PHOTO), str(PAINTING), Settings(size=192, stages=2))
+    with worker.COMPUTE_LOCK:
+        warm_up(PAINTING)
     assert evaluated["all"] == 0
 
 
 def test_a_photo_that_is_tidied_away_during_a_run_costs_the_file_and_not_the_picture(tmp_path: Path) -> None:
     photo = coloured(tmp_path, 5)
-    job = watch.Job()
-    watch.begin(job)
-    updates = watch.stylize(job, str(photo), str(PAINTING), "quick", 64, 9, 7.3, 1, 0, "painting", 1, 0.5)
+    session = Session()
+    HANDLERS.start_run(session)
+    updates = HANDLERS.stylize(session, uploaded(photo), uploaded(PAINTING), "quick", **{**SMALL, "iterations": 9})
     next(updates), next(updates)
     photo.unlink()
-    *_, (picture, status, _, png) = updates
-    assert isinstance(picture, Image.Image)
-    assert "could not be saved" in status
-    assert png is None
-    assert list(Path(job.folder.name).iterdir()) == []
-    assert app.show(job)[2] is None, "nothing of an earlier picture stands beside it"
+    *_, last = updates
+    assert isinstance(last[COMPONENTS.result], Image.Image)
+    assert "could not be saved" in last[COMPONENTS.status]
+    assert last[COMPONENTS.download] is None
+    assert list(session.folder.iterdir()) == []
+    shown = HANDLERS.show_results(session)
+    assert shown[COMPONENTS.compare] is None, "nothing of an earlier picture stands beside it"
 
 
 def test_what_cannot_be_noted_on_a_full_disk_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    job = watch.Job()
-    watch.begin(job)
-    monkeypatch.setattr(run.Wishes, "turn", full)
+    session = Session()
+    HANDLERS.start_run(session)
+    monkeypatch.setattr(RunControl, "send", full)
     with pytest.raises(gr.Error, match="The disk of this server is full"):
-        watch.steer(job, "quick", 64, 9, 7.3, 1, 0, "painting", 1, 0.5)
+        HANDLERS.steer(session, "quick", *SMALL.values())
 
 
 def test_pressing_paint_many_times_at_once_makes_one_picture_after_the_other(evaluated: Counter[str]) -> None:
     def painted(_: int) -> Any:
-        return list(
-            watch.stylize(watch.Job(), str(PHOTO), str(PAINTING), "quick", 64, 3, 7.3, 1, 0, "painting", 1, 0.5)
-        )
+        return list(HANDLERS.stylize(Session(), uploaded(PHOTO), uploaded(PAINTING), "quick", **SMALL))
 
     with ThreadPoolExecutor(6) as threads:
         done = list(threads.map(painted, range(6)))
     assert evaluated["most"] == 1
-    assert all(isinstance(run[-1][0], Image.Image) for run in done)
+    assert all(isinstance(run[-1][COMPONENTS.result], Image.Image) for run in done)
 
 
-def test_a_refused_order_raises_what_the_page_shows() -> None:
+def test_a_refused_request_raises_what_the_page_shows() -> None:
     with pytest.raises(gr.Error, match="Choose a photo first"):
-        next(watch.stylize(watch.Job(), None, str(PAINTING), "quick", 64, 3, 7.3, 1, 0, "painting", 1, 0.5))
+        next(HANDLERS.stylize(Session(), None, uploaded(PAINTING), "quick", **SMALL))

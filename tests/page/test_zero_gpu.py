@@ -25,52 +25,58 @@ import pytest
 from gradio_client import Client, handle_file
 from PIL import Image
 
-from page import choose, run, turn, watch
+from page import controls, layout, worker
+from page.config import ServerConfig
+from page.handlers import Handlers
+from page.session import Session
+from page.worker import Request, RunEnd
 from styletransfer import PRESETS, Settings, weights
+from tests.data import PAINTING, PHOTO, ROOT
 
-ROOT = Path(__file__).parents[2]
-PHOTO = choose.EXAMPLES / "content" / "chelsea.jpg"
-PAINTING = choose.EXAMPLES / "style" / "woodcut.webp"
+with gradio.Blocks():
+    COMPONENTS = layout.create_components(ServerConfig())
+HANDLERS = Handlers(COMPONENTS, ServerConfig())
 
 
-def order(folder: Path, **changes: Any) -> run.Order:
+def make_request(folder: Path, **changes: Any) -> Request:
     settings = Settings(**{"size": 64, "iterations": 6, **changes})
-    return run.Order(str(PHOTO), (str(PAINTING),), settings, None, str(folder))
+    return Request(photo=str(PHOTO), paintings=(str(PAINTING),), settings=settings, folder=folder)
 
 
-def test_an_order_and_its_views_cross_a_process_border(tmp_path: Path) -> None:
+def test_a_request_and_its_updates_cross_a_process_border(tmp_path: Path) -> None:
     last: Any = None
-    for last in run.views(pickle.loads(pickle.dumps(order(tmp_path)))):
+    for last in worker.run_here(pickle.loads(pickle.dumps(make_request(tmp_path)))):
         again = pickle.loads(pickle.dumps(last))
         assert type(again.picture) is Image.Image
         assert again.losses == last.losses
-    assert last.ended == "Finished"
+    assert last.end is RunEnd.FINISHED
 
 
 def test_the_seconds_asked_of_a_gpu_are_few_and_follow_the_preset(tmp_path: Path) -> None:
     asked = {
-        name: run.seconds_on_gpu(run.Order("", (), settings, None, str(tmp_path))) for name, settings in PRESETS.items()
+        name: worker.gpu_seconds(Request(photo="", paintings=(), settings=settings, folder=tmp_path))
+        for name, settings in PRESETS.items()
     }
     assert asked["quick"] < asked["balanced"] < asked["best"]
     assert max(asked.values()) <= 60
-    assert run.seconds_on_gpu(order(tmp_path, size=2048, iterations=2000)) <= 120
+    assert worker.gpu_seconds(make_request(tmp_path, size=2048, iterations=2000)) <= 120
 
 
 def test_the_real_package_without_its_gpu_leaves_the_work_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPACE_ID", "anna/demo")
-    assert run.on_gpu(run.views) is run.views
+    assert worker.on_gpu(worker.run_here) is worker.run_here
     import spaces
 
     assert "spaces" in sys.modules
-    assert spaces.GPU(duration=run.seconds_on_gpu)(run.views) is run.views
+    assert spaces.GPU(duration=worker.gpu_seconds)(worker.run_here) is worker.run_here
 
 
 def test_off_spaces_the_package_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "spaces", None)
     monkeypatch.delenv("SPACE_ID", raising=False)
-    assert run.on_gpu(run.views) is run.views
+    assert worker.on_gpu(worker.run_here) is worker.run_here
     monkeypatch.setenv("SPACE_ID", "anna/demo")
-    assert run.on_gpu(run.views) is run.views
+    assert worker.on_gpu(worker.run_here) is worker.run_here
 
 
 def bordered(task: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
@@ -127,54 +133,53 @@ def zero_gpu(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     package.GPU = GPU
     monkeypatch.setitem(sys.modules, "spaces", package)
     monkeypatch.setenv("SPACE_ID", "anna/demo")
-    monkeypatch.setattr(run, "ZERO_GPU", True)
-    monkeypatch.setattr(run, "SECONDS_PER_VIEW", -1)
+    monkeypatch.setattr(worker, "ZERO_GPU", True)
+    monkeypatch.setattr(worker, "SECONDS_PER_UPDATE", -1)
     monkeypatch.setattr(weights, "cached_vgg19", lambda: None)
-    monkeypatch.setattr(run, "paint", run.on_gpu(run.views))
+    monkeypatch.setattr(worker, "run", worker.on_gpu(worker.run_here))
     return asked
 
 
-def painted(job: watch.Job, iterations: int, photo: Path = PHOTO) -> Iterator[Any]:
-    watch.begin(job)
-    positions = turn.turn_to(Settings(size=64, iterations=iterations))
-    return watch.stylize(job, str(photo), str(PAINTING), "best", *positions)
+def painted(session: Session, iterations: int, photo: Path = PHOTO) -> Iterator[Any]:
+    HANDLERS.start_run(session)
+    values = controls.slider_values(Settings(size=64, iterations=iterations)).values()
+    return HANDLERS.stylize(session, {"path": str(photo)}, {"path": str(PAINTING)}, "best", *values)
 
 
 def test_a_run_across_the_border_is_shown_and_saved(zero_gpu: list[int]) -> None:
-    job = watch.Job()
-    *_, last = painted(job, 12)
-    assert "Finished: 12 of 12" in last[1]
-    assert max(Image.open(last[3]).size) == 64
+    *_, last = painted(Session(), 12)
+    assert "Finished: 12 of 12" in last[COMPONENTS.status]
+    assert max(Image.open(last[COMPONENTS.download]).size) == 64
     assert zero_gpu == [15]
 
 
-def test_what_is_turned_reaches_a_run_across_the_border(zero_gpu: list[int]) -> None:
-    job = watch.Job()
-    updates = painted(job, 600)
+def test_what_is_changed_reaches_a_run_across_the_border(zero_gpu: list[int]) -> None:
+    session = Session()
+    updates = painted(session, 600)
     next(updates), next(updates)
-    turned = turn.turn_to(Settings(size=64, iterations=600, style_weight=1e9))
-    watch.steer(job, "best", *turned)
+    changed = controls.slider_values(Settings(size=64, iterations=600, style_weight=1e9)).values()
+    HANDLERS.steer(session, "best", *changed)
     for _ in range(400):
-        said = next(updates)
-        if said[2] != gradio.skip() and any(mark.text == "turned" for mark in said[2].layout.annotations):
+        plot = next(updates).get(COMPONENTS.plot)
+        if plot and any(mark.text == "changed" for mark in plot.layout.annotations):
             break
-    watch.stop(job)
+    HANDLERS.stop_run(session)
     *_, _last = updates
-    assert job.kept[0].settings.style_weight == 1e9
+    assert session.results[0].settings.style_weight == 1e9
 
 
 def test_stop_reaches_a_run_across_the_border(zero_gpu: list[int]) -> None:
-    job = watch.Job()
-    updates = painted(job, 2000)
+    session = Session()
+    updates = painted(session, 2000)
     next(updates), next(updates)
-    watch.stop(job)
+    HANDLERS.stop_run(session)
     *_, last = updates
-    assert "Stopped" in last[1]
-    assert Path(last[3]).is_file()
+    assert "Stopped" in last[COMPONENTS.status]
+    assert Path(last[COMPONENTS.download]).is_file()
 
 
 def test_a_visitor_who_leaves_ends_the_run_across_the_border(zero_gpu: list[int]) -> None:
-    updates = painted(watch.Job(), 2000)
+    updates = painted(Session(), 2000)
     next(updates), next(updates)
     started = time.monotonic()
     updates.close()  # type: ignore[attr-defined]
@@ -184,17 +189,17 @@ def test_a_visitor_who_leaves_ends_the_run_across_the_border(zero_gpu: list[int]
 def test_a_refusal_keeps_its_sentence_across_the_border(zero_gpu: list[int], tmp_path: Path) -> None:
     (tmp_path / "notes.jpg").write_text("no picture")
     with pytest.raises(gradio.Error, match=r"notes\.jpg is not in a readable format"):
-        list(painted(watch.Job(), 4, tmp_path / "notes.jpg"))
+        list(painted(Session(), 4, tmp_path / "notes.jpg"))
 
 
-def test_where_no_gpu_can_be_had_the_page_says_so(zero_gpu: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(order: run.Order) -> Iterator[Any]:
+def test_where_no_gpu_is_available_the_page_says_so(zero_gpu: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(request: Request) -> Iterator[Any]:
         raise RuntimeError("/schedule error")
         yield
 
-    monkeypatch.setattr(run, "paint", lambda order: run.until_lost(refused(order)))
-    with pytest.raises(gradio.Error, match="No GPU could be had just now"):
-        list(painted(watch.Job(), 12))
+    monkeypatch.setattr(worker, "run", lambda request: worker.end_with_last_update(refused(request)))
+    with pytest.raises(gradio.Error, match="No GPU is available right now"):
+        list(painted(Session(), 12))
 
 
 def test_a_quota_that_is_used_up_is_said_in_the_packages_own_words() -> None:
@@ -203,7 +208,7 @@ def test_a_quota_that_is_used_up_is_said_in_the_packages_own_words() -> None:
         yield
 
     with pytest.raises(gradio.Error, match="exceeded your quota"):
-        list(run.until_lost(refused()))
+        list(worker.end_with_last_update(refused()))
 
 
 # The real package
@@ -225,7 +230,7 @@ gradio.Blocks.block_thread = lambda page: None
 app.main()
 import spaces.zero.torch as side
 from styletransfer import backbones
-print(backbones.choose()[0].device, side.size())
+print(backbones.load()[0].device, side.size())
 """
 
 
@@ -329,8 +334,8 @@ def test_a_worker_that_is_killed_in_the_middle_costs_no_picture(space: Space) ->
     for update in job:
         if "Painting" in update[1]:
             break
-    for worker in space.workers():
-        os.kill(worker, signal.SIGKILL)
+    for process in space.workers():
+        os.kill(process, signal.SIGKILL)
     picture, status, _, png = job.result()
     assert "Stopped" in status
     assert "The GPU was taken away before the end" in status
@@ -343,11 +348,11 @@ def test_a_space_that_is_told_to_end_leaves_no_worker(space: Space) -> None:
     job = space.submit(2000)
     next(iter(job))
     next(iter(job))
-    (worker,) = space.workers()
+    (process,) = space.workers()
     space.page.send_signal(signal.SIGTERM)
     assert space.page.wait(5) == 128 + signal.SIGTERM
     for _ in range(50):
-        if not Path(f"/proc/{worker}").exists():
+        if not Path(f"/proc/{process}").exists():
             return
         time.sleep(0.1)
     pytest.fail("an orphan")

@@ -1,0 +1,77 @@
+"""The sliders: each is built from its knob, and what they say becomes Settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+from styletransfer.errors import StyleTransferError
+from styletransfer.settings import PRESETS, STEERABLE, Settings, knobs
+
+LABELS = {
+    "size": "Size",
+    "iterations": "Steps",
+    "style_weight": "Strength of the style β",
+    "content_weight": "Likeness to the photo α",
+    "tv_weight": "Smoothness γ",
+    "colours": "Colours",
+    "stroke": "Size of the strokes",
+    "mix": "Share of the second painting",
+}
+"""The settings that have a control on the page, in the order in which /stylize takes them."""
+
+if missing := set(STEERABLE) - LABELS.keys():
+    raise RuntimeError(f"These settings can be changed during a run but have no label here: {', '.join(missing)}.")
+
+START_CONTROLS = tuple(name for name in LABELS if name not in STEERABLE)
+"""What is fixed when a run starts."""
+LIVE_CONTROLS = tuple(name for name in LABELS if name in STEERABLE)
+"""What can be changed while a run is on, and takes effect at its next step."""
+CONTROLS = tuple(LABELS)
+
+
+def control(name: str, settings: Settings) -> gr.Slider | gr.Radio:
+    """Build the slider (or the radio buttons) of the setting called `name`, showing its value in `settings`."""
+    knob, label = knobs()[name], LABELS[name]
+    if knob.choices:
+        return gr.Radio(list(knob.choices), value=getattr(settings, name), label=label, info=knob.help, elem_id=name)
+    return gr.Slider(
+        knob.position(knob.low),
+        knob.position(knob.high),
+        value=knob.position(getattr(settings, name)),
+        step=knob.step,
+        label=f"{label}, as a power of ten" if knob.log else label,
+        info=knob.help,
+        elem_id=name,
+        buttons=[],
+    )
+
+
+def get_preset(name: str) -> Settings:
+    """Return the preset called `name`. Raises StyleTransferError if there is none."""
+    if not isinstance(name, str) or name not in PRESETS:
+        raise StyleTransferError(f"There is no preset {name!r}: choose one of {', '.join(PRESETS)}.")
+    return PRESETS[name]
+
+
+def to_settings(preset: str, values: Mapping[str, Any]) -> Settings:
+    """Return the preset's settings with the sliders' `values`, by the name of the setting, in their place.
+
+    Raises StyleTransferError if there is no such preset, or if a value is out of range.
+    """
+    changes: dict[str, Any] = {name: knobs()[name].value(values[name]) for name in CONTROLS}
+    return replace(get_preset(preset), **changes)
+
+
+def slider_values(settings: Settings) -> dict[str, Any]:
+    """Return where each of CONTROLS stands for `settings`."""
+    return {name: knobs()[name].position(getattr(settings, name)) for name in CONTROLS}
+
+
+def find_preset(settings: Settings) -> str | None:
+    """Return the name of the preset that differs from `settings` only in CONTROLS, or None."""
+    changes: dict[str, Any] = {name: getattr(settings, name) for name in CONTROLS}
+    return next((name for name, preset in PRESETS.items() if replace(preset, **changes) == settings), None)

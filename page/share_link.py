@@ -1,0 +1,70 @@
+"""A link to the page: the settings and the page's own pictures, as the query of its address."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlencode
+
+from styletransfer.errors import StyleTransferError
+from styletransfer.settings import Settings, knobs
+
+from .config import DEFAULT_PRESET
+from .controls import CONTROLS, get_preset, slider_values
+from .examples import example_name, examples, styles
+
+PARAMETERS = ("photo", "painting", "preset", *CONTROLS)
+
+
+class Link(NamedTuple):
+    """What a link opens the page with."""
+
+    photo: str | None  # path
+    painting: str | None  # path
+    preset: str
+    settings: Settings
+    ignored: tuple[str, ...]  # the parameters that made no sense
+
+
+def encode(photo: str | None, painting: str | None, preset: str, values: Mapping[str, Any]) -> str:
+    """Return the query of a link: what differs from the preset, and the pictures if they are the page's own.
+
+    `photo` and `painting` are paths; `values` are those of the sliders. A visitor's own picture is never named.
+    Raises StyleTransferError if there is no such preset.
+    """
+    defaults = slider_values(get_preset(preset))
+    named = {"photo": example_name(photo, "content"), "painting": example_name(painting, "style")}
+    changed = {name: values[name] for name in CONTROLS if values[name] != defaults[name]}
+    return urlencode({**{key: name for key, name in named.items() if name}, "preset": preset, **changed})
+
+
+def decode(query: str) -> Link:
+    """Read the query of a link; parameters that make no sense are listed and otherwise ignored."""
+    given = dict(parse_qsl(query))
+    ignored: list[str] = []
+
+    def find(parameter: str, paths: dict[str | None, str]) -> str | None:
+        path = paths.get(given.get(parameter))
+        if parameter in given and not path:
+            ignored.append(parameter)
+        return path
+
+    photo = find("photo", {example_name(example.photo, "content"): example.photo for example in examples()})
+    painting = find("painting", {example_name(path, "style"): path for path, _ in styles()})
+    preset = given.get("preset", DEFAULT_PRESET)
+    try:
+        settings = get_preset(preset)
+    except StyleTransferError:
+        ignored.append("preset")
+        preset = DEFAULT_PRESET
+        settings = get_preset(preset)
+    for name in CONTROLS:
+        if name in given:
+            try:
+                knob = knobs()[name]
+                value: Any = given[name] if knob.choices else knob.value(float(given[name]))
+                settings = replace(settings, **{name: value})
+            except (ValueError, OverflowError, StyleTransferError):
+                ignored.append(name)
+    return Link(photo, painting, preset, settings, tuple(ignored))

@@ -1,0 +1,98 @@
+"""The temporary folder for everything that visitors upload and get, which is kept small and deleted at the end."""
+
+from __future__ import annotations
+
+import atexit
+import errno
+import multiprocessing
+import os
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+MAX_STORED_BYTES = 4 << 30
+MAX_FILES = 50_000  # to list so many takes a second
+SECONDS_PER_CLEANUP = 10.0
+MAX_EMPTY_FOLDER_AGE = 600.0  # seconds; by then no file is on its way into an empty folder any more
+
+
+@contextmanager
+def create_folder() -> Iterator[Path]:
+    """Create the folder, make it that of `tempfile` and Gradio, keep it small, and delete it at the end.
+
+    Enter it before Gradio is imported, which reads $GRADIO_TEMP_DIR at that moment. SIGTERM, which tells a container
+    to stop, ends the process at once, in the middle of a step if need be, and deletes the folder, too.
+    """
+    with tempfile.TemporaryDirectory(prefix="photo-to-painting-") as name:
+        tempfile.tempdir = name
+        os.environ["GRADIO_TEMP_DIR"] = str(Path(name) / "gradio")
+
+        # To raise KeyboardInterrupt, which Gradio handles, would not do: Gradio then waits five seconds for connected
+        # visitors. By then the container may have been killed, and nothing is deleted.
+        def terminate(number: int, _: object) -> None:
+            for worker in multiprocessing.active_children():
+                worker.kill()
+            atexit._run_exitfuncs()  # these close the tunnel of --share and delete half a download
+            shutil.rmtree(name, ignore_errors=True)
+            os._exit(128 + number)
+
+        def clean_up() -> None:
+            while True:
+                time.sleep(SECONDS_PER_CLEANUP)
+                with suppress(OSError):  # a folder was deleted meanwhile, together with its session
+                    make_room(Path(name))
+
+        signal.signal(signal.SIGTERM, terminate)
+        threading.Thread(target=clean_up, daemon=True).start()
+        yield Path(name)
+
+
+def make_room(folder: Path) -> None:
+    """Delete the oldest files below `folder` while there are too many, or while too little of the disk is free.
+
+    Gradio stores each file in a folder of its own; empty ones are deleted as well.
+    """
+    files = list[tuple[float, int, str]]()
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(parent, name)
+            with suppress(FileNotFoundError):  # its session has just ended
+                status = os.stat(path)
+                files.append((status.st_mtime, status.st_size, path))
+    stored = sum(size for _, size, _ in files)
+    max_stored = min(MAX_STORED_BYTES, (stored + shutil.disk_usage(folder).free) // 2)
+    files.sort(reverse=True)
+    while files and (stored > max_stored or len(files) > MAX_FILES):
+        _, size, path = files.pop()
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+        stored -= size
+    for cached in (folder / "gradio").glob("*"):
+        with suppress(OSError):  # it is not empty
+            if time.time() - cached.stat().st_mtime > MAX_EMPTY_FOLDER_AGE:
+                cached.rmdir()
+
+
+class FullDisk:
+    """Middleware that answers 507 with a sentence where an upload fails because the disk is full."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request."""
+        try:
+            await self.app(scope, receive, send)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            message = "The disk of this server is full: try again later, or use one of the page's examples."
+            await PlainTextResponse(message, 507)(scope, receive, send)

@@ -1,0 +1,239 @@
+"""A run across the border of a process: a Request goes in, Updates come out, and a RunControl reaches it through files.
+
+On a ZeroGPU Space the GPU belongs to another process. The request is pickled into it, and each update out of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from enum import Enum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gradio as gr
+from PIL import Image
+
+from styletransfer import Frame, Losses, Settings, StyleTransferError, WeightsError, backbones, metadata, stylize
+from styletransfer.backbones import Backbone
+
+from .config import ServerConfig
+
+SECONDS_PER_UPDATE = 0.4  # sending images more often costs more time than it is worth
+ZERO_GPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
+COMPUTE_LOCK = threading.Lock()  # the queue starts the next run before the last step of a cancelled one has ended
+log = logging.getLogger(__name__)
+
+
+class RunControl:
+    """What a visitor tells a run: to stop, or to go on with other settings. It is stored as files in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._stop_file, self._settings_file = folder / "stop", folder / "settings.json"
+
+    def reset(self) -> None:
+        """Forget what was told to the run before."""
+        self._stop_file.unlink(missing_ok=True)
+        self._settings_file.unlink(missing_ok=True)
+
+    def stop(self) -> None:
+        """End the run at its next step."""
+        self._stop_file.touch()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the run should end; it also should when the folder has been deleted together with the session."""
+        return self._stop_file.exists() or not self._folder.exists()
+
+    def send(self, settings: Settings) -> None:
+        """Let the run go on with these settings from its next step. Raises OSError."""
+        part = self._settings_file.with_suffix(".part")
+        part.write_text(metadata.to_json(settings), encoding="utf-8")
+        part.replace(self._settings_file)
+
+    def receive(self) -> Settings | None:
+        """Return the settings that were sent last, but each only once."""
+        taken = self._settings_file.with_suffix(".taken")
+        with suppress(FileNotFoundError):
+            self._settings_file.replace(taken)
+            return metadata.from_json(taken.read_text(encoding="utf-8"))
+        return None
+
+
+class Request(NamedTuple):
+    """What to paint. Pictures are paths of files; it can be pickled."""
+
+    photo: str
+    paintings: tuple[str, ...]
+    settings: Settings
+    folder: Path  # of the RunControl
+    init_image: str | None = None
+    config: ServerConfig = ServerConfig()
+
+
+class RunEnd(Enum):
+    """How a run ended that has a picture."""
+
+    FINISHED = "finished"
+    STOPPED = "stopped"
+
+
+class Update(NamedTuple):
+    """What the page shows of a run at one moment. It can be pickled."""
+
+    picture: Image.Image
+    losses: list[Losses]  # of the steps since the update before
+    marks: dict[int, str]  # new labels in the plot, by step: a stage began, or the visitor changed something
+    iteration: int
+    iterations: int
+    size: int
+    seconds: float
+    remaining: float
+    settings: Settings
+    backbone: str
+    notes: tuple[str, ...]
+    end: RunEnd | None  # None while the run goes on
+
+
+class Failure(NamedTuple):
+    """Why nothing was painted, in one sentence."""
+
+    message: str
+    expected: bool  # whether it is due to the request, and not to this machine
+
+
+def gpu_seconds(request: Request) -> int:
+    """Return the seconds to ask of a ZeroGPU: few, since it checks them against the visitor's quota before the run."""
+    return min(120, 15 + round(request.settings.iterations * request.settings.size**2 * 2e-7))
+
+
+def load_backbone(config: ServerConfig, name: str = "auto") -> tuple[Backbone, str]:
+    """Return the network called `name`, and a sentence if it is a second choice.
+
+    Raises WeightsError if `name` is not auto and its weights are missing or broken.
+    """
+    try:
+        return backbones.load(name, config.vgg19_file)
+    except WeightsError as error:
+        if name != "auto":
+            raise
+        return backbones.vgg16(), f"Painted with VGG-16: {error}"
+
+
+def run_here(request: Request) -> Iterator[Update | Failure]:
+    """Paint in this process. The last value says how the run ended, or why it failed."""
+    control = RunControl(request.folder)
+    started, last_update = time.monotonic(), 0.0
+    max_seconds = gpu_seconds(request) - 5.0 if ZERO_GPU else request.config.max_run_seconds
+    losses, marks = list[Losses](), dict[int, str]()
+    frame: Frame | None = None
+    end: RunEnd | None = None
+    notes: tuple[str, ...] = ()
+
+    def make_update(frame: Frame, end: RunEnd | None, message: str = "") -> Update:
+        return Update(
+            picture=frame.picture,
+            losses=losses,
+            marks=marks,
+            iteration=frame.iteration,
+            iterations=frame.iterations,
+            size=frame.size,
+            seconds=frame.seconds,
+            remaining=frame.remaining,
+            settings=frame.settings,
+            backbone=frame.backbone,
+            notes=tuple(note for note in (message, *notes, *frame.notes) if note),
+            end=end,
+        )
+
+    try:
+        backbone, fallback = load_backbone(request.config, request.settings.backbone)
+        notes = (fallback,)
+        frames = stylize(
+            request.photo, request.paintings, request.settings, backbone=backbone, init_image=request.init_image
+        )
+        while not end:
+            changed = control.receive() if frame else None
+            with COMPUTE_LOCK:
+                frame, previous = frames.send(changed), frame
+            weighted = frame.weighted
+            losses.append(weighted if frame.settings.tv_weight else weighted._replace(tv=frame.losses.tv))
+            if previous and previous.settings != frame.settings:
+                marks[frame.iteration] = "changed"
+            if not previous or previous.size != frame.size:
+                marks[frame.iteration] = f"{frame.size} px"
+            now, message = time.monotonic(), ""
+            if frame.iteration == frame.iterations:
+                end = RunEnd.FINISHED
+            elif control.stopped:
+                end = RunEnd.STOPPED
+            elif now - started > max_seconds:
+                end, message = RunEnd.STOPPED, f"Stopped at the limit of {max_seconds:.0f} s."
+            if end or now - last_update > SECONDS_PER_UPDATE:
+                last_update = now
+                yield make_update(frame, end, message)
+                losses, marks = [], {}
+        frames.close()
+    except (StyleTransferError, RuntimeError, MemoryError) as error:  # torch raises RuntimeError when memory is short
+        expected = isinstance(error, StyleTransferError)
+        if not expected:
+            log.exception("a run failed")
+        message = (
+            str(error) if expected else "This machine cannot paint this: choose a smaller size or smaller strokes."
+        )
+        yield make_update(frame, RunEnd.STOPPED, message) if frame else Failure(message, expected)
+
+
+def on_gpu(task: Callable[[Request], Iterator[Any]]) -> Callable[[Request], Iterator[Any]]:
+    """Return `task` as it is run where the GPU is: in another process on a ZeroGPU Space, in this one elsewhere."""
+    if not os.environ.get("SPACE_ID"):
+        return task
+    try:
+        import spaces
+    except ImportError:  # a Space with a processor, or a GPU of its own
+        return task
+    remote = spaces.GPU(duration=gpu_seconds)(task)
+    return remote if remote is task else lambda request: end_with_last_update(remote(request))
+
+
+def end_with_last_update(updates: Iterator[Update | Failure]) -> Iterator[Update | Failure]:
+    """Yield the updates from a GPU; if it is taken away in the middle of a run, the last update ends the run."""
+    last: Update | Failure | None = None
+    try:
+        for last in updates:
+            yield last
+    except Exception as error:
+        if isinstance(last, Update):
+            notes = f"The GPU was taken away before the end ({error}).", *last.notes
+            yield last._replace(losses=[], marks={}, notes=notes, end=RunEnd.STOPPED)
+        elif isinstance(error, gr.Error):  # the visitor's quota is used up; the message links to more
+            raise
+        else:
+            log.exception("no GPU")
+            yield Failure("No GPU is available right now: try again in a minute.", expected=False)
+
+
+run = on_gpu(run_here)
+
+
+def warm_up(request: Request) -> None:
+    """Load the weights and choose the convolutions' routes, so that the first visitor need not wait for them.
+
+    It computes one step in each stage, and ends as soon as a visitor's run starts, which does the same.
+    """
+    with suppress(StyleTransferError, StopIteration):  # whoever tries it again will see the error
+        backbone, _ = load_backbone(request.config, request.settings.backbone)
+        settings = replace(request.settings, iterations=request.settings.stages)
+        frames = stylize(request.photo, request.paintings, settings, backbone=backbone)
+        while COMPUTE_LOCK.acquire(blocking=False):
+            try:
+                next(frames)
+            finally:
+                COMPUTE_LOCK.release()
+            time.sleep(0.1)  # a lock is not fair: this gives it to whoever waits
