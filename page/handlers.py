@@ -230,7 +230,7 @@ class Handlers:
         `iterations` is what the visitor's slider says; it is saved in the picture and may be more than this run has.
         """
         c = self.components
-        yield {c.status: status_html("Looking at the two pictures …")}
+        yield {c.status: status_html("Reading the two pictures …")}
         losses, marks, time_lapse, last_plot = list[Losses](), dict[int, str](), TimeLapse(), 0.0
         entry.outcome = "left"  # unless the run comes to an end
         for update in worker.run(request):
@@ -415,7 +415,7 @@ class Handlers:
         result = session.current = session.results[event.index]
         return {
             c.result: result.file,
-            c.status: status_html(f"Picture {result.caption}. More continues it."),
+            c.status: status_html(f"Picture {result.caption}. Press More to continue it."),
             c.plot: None,
             c.download: result.file,
             c.time_lapse: result.time_lapse,
