@@ -63,12 +63,12 @@ def test_stop_and_start_fifty_times_never_computes_twice_at_once_and_grows_nothi
         next(iter(job))
         job.cancel()
         if number == 10:
-            threads, early = threading.active_count(), soak.state(number, os.getpid(), folder)
+            threads, early = threading.active_count(), soak.measure_state(number, os.getpid(), folder)
     assert client.predict(**order())[3]
     assert evaluated["most"] == 1
     assert threading.active_count() < threads + 10
-    late = soak.state(50, os.getpid(), folder)
-    assert late.memory - early.memory < soak.MOST_GROWTH
+    late = soak.measure_state(50, os.getpid(), folder)
+    assert late.memory - early.memory < soak.MAX_GROWTH
     assert late.open_files - early.open_files < 10
 
 
