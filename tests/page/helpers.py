@@ -48,7 +48,7 @@ def file_named(folder: Path, name: str, content: bytes) -> Any:
 
 
 def positions(**changes: Any) -> dict[str, Any]:
-    settings = Settings(size=96, iterations=40)
+    settings = Settings(size=64, iterations=40)
     return controls.slider_values(replace(settings, **changes))
 
 
