@@ -413,6 +413,34 @@ def test_the_style_loss_is_counted_in_units_of_the_photos_own(paint, photo, pain
     assert absolute.style != pytest.approx(1, rel=0.1)
 
 
+def fine_detail(picture: Image.Image) -> float:
+    """The root mean square of the differences between neighbouring pixels, in grey levels."""
+    grey = array(picture.convert("L"))
+    return math.sqrt((np.diff(grey, axis=0) ** 2).mean() + (np.diff(grey, axis=1) ** 2).mean())
+
+
+def test_moments_paint_a_flat_sky_that_gram_matrices_leave_empty(painting, vgg16):
+    sky = Image.new("RGB", (64, 64), (150, 190, 230))
+    detail = {}
+    for objective in ("gram", "moments"):
+        settings = quick(iterations=25, objective=objective)
+        *_, last = stylize(sky, painting, settings, backbone=vgg16)
+        detail[objective] = fine_detail(last.picture)
+    assert detail["moments"] > 1.3 * detail["gram"], detail
+
+
+def test_the_run_minimises_the_moments_it_reports(photo, painting, vgg16, reference):
+    settings = quick(objective="moments", relative_style=False, iterations=1)
+    (frame,) = stylize(photo, painting, settings, backbone=vgg16)
+    x, S = (images.to_tensor(image, images.fit_size(image, 64)).double() for image in (photo, painting))
+    of_photo, of_painting = reference.activations(x), reference.activations(S)
+    expected = sum(
+        losses.moments_loss(of_photo[layer], losses.moments(of_painting[layer])).item() / 2
+        for layer in ("conv1_1", "conv2_1")
+    )
+    assert frame.losses.style == pytest.approx(expected, rel=1e-3)
+
+
 def test_content_weighs_more_in_coarser_stages(paint, photo, painting, vgg16):
     settings = quick(size=192, stages=2, iterations=4)
     first = {frame.size: frame for frame in reversed(list(paint(settings)))}[96]
