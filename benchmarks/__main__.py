@@ -8,19 +8,23 @@ import shlex
 import sys
 from pathlib import Path
 
-from styletransfer import Settings
+import styletransfer
 
-from . import growth, measure, report
-from .measure import PAIRS, say
+styletransfer.tune_process()  # as the page and the command line do, before torch is loaded
+
+from styletransfer import Settings  # noqa: E402
+
+from . import measure, report, scaling  # noqa: E402
+from .measure import PAIRS, log  # noqa: E402
 
 HERE = Path(__file__).parent
-PLAIN_EVALUATIONS = 300
+PLAIN_ITERATIONS = 300
 
 
-def arguments() -> argparse.Namespace:
-    """The command line; --short stands for smaller figures everywhere."""
+def parse_args() -> argparse.Namespace:
+    """The command line; --short means smaller numbers everywhere."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--short", action="store_true", help="under two minutes; extrapolates the plain loop")
+    parser.add_argument("--short", action="store_true", help="a few minutes; extrapolates the plain loop")
     parser.add_argument("--pairs", nargs="+", choices=PAIRS, help="default: all, with --short the portrait")
     parser.add_argument("--size", type=int, help="long side in pixels (default: 512, with --short 256)")
     parser.add_argument("--out", type=Path, help="the tables (default: benchmarks/RESULTS.md, with --short none)")
@@ -34,16 +38,16 @@ def arguments() -> argparse.Namespace:
     args.out = args.out or (None if short else HERE / "RESULTS.md")
     args.sheet = args.sheet or (None if short else HERE / "sheet.jpg")
     args.times = 3 if short else 7
-    args.evaluations = 15 if short else PLAIN_EVALUATIONS
-    args.most = Settings().iterations if short else math.inf
-    args.growth = (256, 512) if short else (256, 512, 1024, 2048)
+    args.iterations = 15 if short else PLAIN_ITERATIONS
+    args.max_iterations = Settings().iterations if short else math.inf
+    args.sizes = (256, 512) if short else (256, 512, 1024, 2048)
     return args
 
 
 def main() -> None:
-    """Measure one thing after the other; the tables are written after each, since a full run takes an hour."""
-    args = arguments()
-    head = report.machine(f"python -m benchmarks {shlex.join(sys.argv[1:])}".strip(), args.evaluations)
+    """Measure one thing after another. The tables are written after each, since a full run takes an hour."""
+    args = parse_args()
+    head = report.machine(f"python -m benchmarks {shlex.join(sys.argv[1:])}".strip(), args.iterations)
     sections = ["# Benchmark", head]
 
     def add(section: str) -> None:
@@ -56,33 +60,33 @@ def main() -> None:
             args.out.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
 
     print("\n\n".join(sections))
-    say("one evaluation")
-    evaluation = measure.evaluation(args.size, args.times)
-    add(report.evaluation_section(evaluation))
+    log("one iteration")
+    iteration = measure.measure_iteration(args.size, args.times)
+    add(report.iteration_section(iteration))
 
-    say("first painted picture")
-    firsts = {name: measure.first_painted(PAIRS[name], args.size, args.most) for name in args.pairs}
+    log("first painted picture")
+    firsts = {name: measure.measure_first_painted(PAIRS[name], args.size, args.max_iterations) for name in args.pairs}
     add(report.first_section(firsts))
 
-    say("pictures of other shapes")
-    add(report.shapes_section(measure.shapes(PAIRS["portrait"], args.size)))
+    log("pictures of other shapes")
+    add(report.shapes_section(measure.measure_shapes(PAIRS["portrait"], args.size)))
 
     results = []
     for name in args.pairs:
-        results.append(measure.measure_pair(PAIRS[name], args.size, args.evaluations, args.most))
-        add(report.pair_section(results[-1], args.size, PLAIN_EVALUATIONS))
+        results.append(measure.measure_pair(PAIRS[name], args.size, args.iterations, args.max_iterations))
+        add(report.pair_section(results[-1], args.size, PLAIN_ITERATIONS))
         if args.sheet:
             args.sheet.write_bytes(report.sheet(results))
 
-    grown = []
-    for size in args.growth:
-        say(f"growth, {size} px")
-        grown.append(growth.measure(PAIRS["portrait"].photo, PAIRS["portrait"].painting, size))
-    add(report.growth_section(grown))
+    costs = []
+    for size in args.sizes:
+        log(f"scaling, {size} px")
+        costs.append(scaling.measure(PAIRS["portrait"].photo, PAIRS["portrait"].painting, size))
+    add(report.scaling_section(costs))
     add(report.LEGEND)
 
-    everything = [first for found in firsts.values() for first in found]
-    summary = report.summary(evaluation, results, everything, grown)
+    all_firsts = [first for found in firsts.values() for first in found]
+    summary = report.summary(iteration, results, all_firsts, costs)
     print(f"\n{summary}")
     sections.insert(2, summary)
     write()

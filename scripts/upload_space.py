@@ -11,19 +11,20 @@ from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOpera
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
 ROOT = Path(__file__).parent.parent
-LEFT_OUT = ("tests/", "benchmarks/", ".ci/")
+EXCLUDED = ("tests/", "benchmarks/", ".ci/")
+OWN_FILES = {"styletransfer/losses.py", "styletransfer/loop.py"}  # a Space with one of them holds this project
 Operation = CommitOperationAdd | CommitOperationCopy | CommitOperationDelete
-LARGEST = 10_000_000  # bytes: a larger file would need Git LFS
+MAX_BYTES = 10_000_000  # bytes: a larger file would need Git LFS
 
 
 def files() -> list[str]:
-    """What goes: every file that git tracks, without what only developers need."""
+    """The names of the files to upload: all that git tracks, without those that only developers need."""
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
-    return [name for name in tracked.stdout.split("\0") if name and not name.startswith(LEFT_OUT)]
+    return [name for name in tracked.stdout.split("\0") if name and not name.startswith(EXCLUDED)]
 
 
 def content(name: str, space: str) -> bytes:
-    """A file as it goes: in the README, the thumbnail needs a whole address."""
+    """The bytes to upload of a file. In the README the thumbnail becomes a full URL, which a Space needs."""
     found = (ROOT / name).read_bytes()
     if name != "README.md":
         return found
@@ -32,15 +33,15 @@ def content(name: str, space: str) -> bytes:
 
 
 def main() -> None:
-    """Upload, or with --dry-run list what would go."""
+    """Upload, or with --dry-run list what would be uploaded."""
     parser = argparse.ArgumentParser(prog="python -m scripts.upload_space", description=__doc__)
-    parser.add_argument("space", help="OWNER/NAME; it is made if there is none")
+    parser.add_argument("space", help="OWNER/NAME; it is created if it does not exist")
     parser.add_argument("--hardware", default="zero-a10g", help="for a new Space: zero-a10g (ZeroGPU) or cpu-basic")
-    parser.add_argument("--private", action="store_true", help="for a new Space: only you see it")
-    parser.add_argument("--dry-run", action="store_true", help="list what would go, and send nothing")
+    parser.add_argument("--private", action="store_true", help="for a new Space: only you can see it")
+    parser.add_argument("--dry-run", action="store_true", help="list what would be uploaded, and upload nothing")
     options = parser.parse_args()
     sizes = {name: (ROOT / name).stat().st_size for name in files()}
-    too_large = [name for name, size in sizes.items() if size > LARGEST]
+    too_large = [name for name, size in sizes.items() if size > MAX_BYTES]
     if too_large:
         parser.error(f"over 10 MB, which a Space takes only by Git LFS: {', '.join(too_large)}")
     for name, size in sizes.items():
@@ -52,12 +53,12 @@ def main() -> None:
         api = HfApi()
         hardware = {"space_sdk": "gradio", "space_hardware": options.hardware, "private": options.private}
         api.create_repo(options.space, repo_type="space", exist_ok=True, **hardware)
-        there = set(api.list_repo_files(options.space, repo_type="space")) - {".gitattributes"}
-        if there - {"README.md"} and "styletransfer/loop.py" not in there:
+        existing = set(api.list_repo_files(options.space, repo_type="space")) - {".gitattributes"}
+        if existing - {"README.md"} and existing.isdisjoint(OWN_FILES):
             sys.exit(f"{options.space} holds something else, which would be replaced: choose another name.")
         operations: list[Operation] = [
             *(CommitOperationAdd(name, content(name, options.space)) for name in sizes),
-            *(CommitOperationDelete(name) for name in there - sizes.keys()),
+            *(CommitOperationDelete(name) for name in existing - sizes.keys()),
         ]
         done = api.create_commit(options.space, operations, commit_message="Upload", repo_type="space")
     except (LocalTokenNotFoundError, HfHubHTTPError) as error:

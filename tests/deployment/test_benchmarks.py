@@ -1,4 +1,4 @@
-"""The yardstick measures what it says: an independent plain loop, alone in its process, and a judge that is fair."""
+"""The benchmark measures what it says: an independent plain loop, alone in its process, and a fair evaluation."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import pytest
 import torch
 from PIL import Image, ImageFilter
 
-from benchmarks import measure, plain
-from benchmarks.apart import apart
-from benchmarks.quality import Judge
+from benchmarks import measure
+from benchmarks.quality import Evaluator
+from benchmarks.subprocess_iter import iterate_in_subprocess
+from examples import plain
 from styletransfer import Settings, weights
 from styletransfer.backbones import Backbone
-from styletransfer.loop import Objective
+from styletransfer.optimize import Objective
 from tests.data import ROOT
 
 
@@ -26,7 +27,7 @@ def network() -> plain.Network:
 
 
 def test_the_plain_loop_and_the_engine_minimise_the_same_loss(network, photo, painting, vgg16: Backbone):
-    P, S = plain.pixels(plain.resized(photo, 64)), plain.pixels(plain.resized(painting, 64))
+    P, S = plain.to_tensor(plain.resize(photo, 64)), plain.to_tensor(plain.resize(painting, 64))
     x = (P + 0.1 * torch.randn(P.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
     settings = Settings(size=64, content_weight=2, style_weight=3e6)
     ours, gradient = Objective(vgg16, settings, P, S)(x)
@@ -38,52 +39,53 @@ def test_the_plain_loop_and_the_engine_minimise_the_same_loss(network, photo, pa
     assert (gradient - y.grad).norm() < 2e-2 * y.grad.norm()
 
 
-def test_the_plain_loop_does_not_profit_from_the_engines_settings():
-    script = "import sys, benchmarks.plain, benchmarks.apart; sys.exit('styletransfer' in sys.modules)"
+def test_the_plain_loop_does_not_profit_from_the_engines_settings(monkeypatch):
+    script = "import sys, benchmarks.plain_loop, benchmarks.subprocess_iter; sys.exit('styletransfer' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT).returncode == 0
-    assert list(apart(map, os.getenv, ["OMP_WAIT_POLICY"])) == [None]
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    assert list(iterate_in_subprocess(map, os.getenv, ["OMP_WAIT_POLICY"])) == [None]
     assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
 
 
-def test_work_apart_gives_every_item_and_its_failure_is_noticed():
-    assert list(apart(iter, [1, 2, 3])) == [1, 2, 3]
+def test_iterating_in_a_subprocess_gives_every_item_and_notices_a_failure():
+    assert list(iterate_in_subprocess(iter, [1, 2, 3])) == [1, 2, 3]
     with pytest.raises(RuntimeError, match="failed in its own process"):
-        list(apart(next, iter([])))
+        list(iterate_in_subprocess(next, iter([])))
 
 
 def test_the_plain_loop_paints_from_the_photo(network, photo, painting):
-    P, S = plain.pixels(plain.resized(photo, 64)), plain.pixels(plain.resized(painting, 64))
+    P, S = plain.to_tensor(plain.resize(photo, 64)), plain.to_tensor(plain.resize(painting, 64))
     steps = list(plain.paint(network, P, S, 1, 1e7, 30))
-    assert [step.evaluation for step in steps] == list(range(1, 31))
+    assert [step.iteration for step in steps] == list(range(1, 31))
     assert torch.equal(steps[0].x, P)
     assert min(step.total for step in steps) < 0.5 * steps[0].total
 
 
-def test_the_judge_gives_the_photo_and_the_painting_their_places(network, photo, painting):
-    judge = Judge(network, photo, painting, 128, 1, 1e7)
-    own = judge.judge(judge.photo)
-    assert (own.style, own.kept) == pytest.approx((1, 1), abs=1e-4)
-    as_painting = judge.judge(painting.resize(judge.photo.size))
+def test_the_evaluator_ranks_the_photo_and_the_painting(network, photo, painting):
+    evaluator = Evaluator(network, photo, painting, 128, 1, 1e7)
+    own = evaluator.evaluate(evaluator.photo)
+    assert (own.style, own.content_similarity) == pytest.approx((1, 1), abs=1e-4)
+    as_painting = evaluator.evaluate(painting.resize(evaluator.photo.size))
     assert as_painting.style < 0.7
-    assert as_painting.kept < 0.7
-    blurred = judge.judge(judge.photo.filter(ImageFilter.GaussianBlur(3)))
-    assert as_painting.kept < blurred.kept < 1
+    assert as_painting.content_similarity < 0.7
+    blurred = evaluator.evaluate(evaluator.photo.filter(ImageFilter.GaussianBlur(3)))
+    assert as_painting.content_similarity < blurred.content_similarity < 1
 
 
-def test_the_judge_takes_a_picture_of_another_size(network, photo, painting):
-    judge = Judge(network, photo, painting, 96, 1, 1e7)
-    assert judge.judge(photo.resize((192, 128), Image.Resampling.LANCZOS)).kept > 0.9
+def test_the_evaluator_takes_a_picture_of_another_size(network, photo, painting):
+    evaluator = Evaluator(network, photo, painting, 96, 1, 1e7)
+    assert evaluator.evaluate(photo.resize((192, 128), Image.Resampling.LANCZOS)).content_similarity > 0.9
 
 
 @pytest.mark.parametrize(
-    ("totals", "lost"),
+    ("totals", "wasted"),
     [([5, 4, 3], 0), ([5, 9, 8, 4], 2), ([5, 4, 4, 3], 1), ([5, math.nan, 4], 1), ([5], 0)],
 )
-def test_evaluations_for_nothing_are_counted(totals, lost):
-    assert measure.lost(totals) == lost
+def test_wasted_iterations_are_counted(totals, wasted):
+    assert measure.count_wasted(totals) == wasted
 
 
 @pytest.mark.parametrize(("target", "seconds"), [(10, 1.0), (4, 3.0), (3, 4.0), (2, None)])
-def test_the_time_of_passing_is_that_of_the_first_better_picture(target, seconds):
+def test_the_time_to_beat_a_score_is_that_of_the_first_better_picture(target, seconds):
     scores = [9, 5, 3.5, 2.5, 2.2]
-    assert measure.passed(target, [1.0, 2.0, 3.0, 4.0, 5.0], scores.__getitem__) == seconds
+    assert measure.find_time_to_beat(target, [1.0, 2.0, 3.0, 4.0, 5.0], scores.__getitem__) == seconds

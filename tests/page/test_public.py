@@ -289,12 +289,12 @@ def test_stop_and_start_fifty_times_never_computes_twice_at_once_and_grows_nothi
         next(iter(job))
         job.cancel()
         if number == 10:
-            threads, early = threading.active_count(), soak.state(number, os.getpid(), folder)
+            threads, early = threading.active_count(), soak.measure_state(number, os.getpid(), folder)
     assert client.predict(**order())[3]
     assert evaluated["most"] == 1
     assert threading.active_count() < threads + 10
-    late = soak.state(50, os.getpid(), folder)
-    assert late.memory - early.memory < soak.MOST_GROWTH
+    late = soak.measure_state(50, os.getpid(), folder)
+    assert late.memory - early.memory < soak.MAX_GROWTH
     assert late.open_files - early.open_files < 10
 
 
@@ -737,7 +737,7 @@ def test_visits_in_a_row_leave_the_memory_flat() -> None:
     _, counts, states = soak.soak(21)  # `python -m benchmarks.soak` has 200
     assert not [what for what in counts if what.startswith("failed")], counts
     assert min(counts["painted"], counts["left"], counts["refused"]) >= 3
-    assert states[-1].memory - states[0].memory < soak.MOST_GROWTH
+    assert states[-1].memory - states[0].memory < soak.MAX_GROWTH
     assert states[-1].open_files <= states[0].open_files + 10
 
 

@@ -1,4 +1,4 @@
-"""Work in a process of its own: the plain loop must not profit from what importing the engine sets for its process."""
+"""Iterate in a process of its own, so that the plain loop does not profit from what the engine sets for its process."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def apart(function: Callable[..., Iterator[T]], *args: Any) -> Iterator[T]:
-    """What `function(*args)` yields in a fresh process, in lock step: it stands still while the caller works."""
+def iterate_in_subprocess(function: Callable[..., Iterator[T]], *args: Any) -> Iterator[T]:
+    """Yield the items of `function(*args)`, computed in a fresh process one at a time: it idles while the caller works.
+
+    Raises RuntimeError if the process fails.
+    """
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=_serve, args=(there, function, args), daemon=True)
-    policy = os.environ.pop("OMP_WAIT_POLICY")  # the engine's choice
+    policy = os.environ.pop("OMP_WAIT_POLICY", None)  # set by styletransfer.tune_process
     process.start()
-    os.environ["OMP_WAIT_POLICY"] = policy
+    if policy is not None:
+        os.environ["OMP_WAIT_POLICY"] = policy
     there.close()
     try:
         while True:

@@ -1,4 +1,4 @@
-"""Draw the style pictures that are not paintings, as WebP files in style/: `python examples/draw_styles.py`.
+"""Draw the style pictures that are not paintings, as WebP files in examples/style: `python scripts/draw_styles.py`.
 
 One function per technique: it takes a seeded generator and returns RGB values in 0..255, shape (H, W, 3), at
 twice the saved size, so that scaling down smooths every edge. The same seed always draws the same picture.
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image, ImageDraw, ImageFilter
 
+STYLES = Path(__file__).parents[1] / "examples" / "style"
 W, H = 1280, 1024
 Y, X = np.mgrid[0:H, 0:W].astype(float)
 
@@ -437,7 +438,7 @@ def main() -> None:
     techniques = [stained_glass, mosaic, woodcut, ink_wash, pointillism, cut_paper, waves, impasto]
     for seed, technique in enumerate(techniques):
         picture = Image.fromarray(np.clip(technique(np.random.default_rng(seed)), 0, 255).astype(np.uint8))
-        path = Path(__file__).parent / "style" / f"{technique.__name__.replace('_', '-')}.webp"
+        path = STYLES / f"{technique.__name__.replace('_', '-')}.webp"
         picture.resize((W // 2, H // 2), Image.Resampling.LANCZOS).save(path, quality=85, method=6)
 
 

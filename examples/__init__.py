@@ -1,0 +1,1 @@
+"""Example pictures, and the plain loop, which the benchmark imports from here."""

@@ -1,0 +1,47 @@
+"""Paint the pairs of examples/pairs.csv with the default preset into examples/results, and the Space's thumbnail.
+
+python -m scripts.paint_results [PHOTO--PAINTING ...]
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from styletransfer import stylize
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+THUMBNAIL = "flower--mosaic"
+
+
+def main(only: list[str]) -> None:
+    """Paint all pairs, or those named in `only`."""
+    for pair in csv.DictReader((EXAMPLES / "pairs.csv").open()):
+        name = f"{pair['photo']}--{pair['painting']}"
+        if only and name not in only:
+            continue
+        photo, painting = EXAMPLES / "content" / f"{pair['photo']}.jpg", EXAMPLES / "style" / f"{pair['painting']}.webp"
+        for frame in stylize(photo, painting):
+            last = frame
+        last.picture.save(EXAMPLES / "results" / f"{name}.jpg", quality=90)
+        print(f"{name}: {last.seconds:.0f} s", flush=True)
+    make_thumbnail(THUMBNAIL).save(EXAMPLES / "thumbnail.jpg", quality=90)
+
+
+def make_thumbnail(name: str) -> Image.Image:
+    """The photo above the painting, and to their right the result."""
+    photo, painting = name.split("--")
+    result = Image.open(EXAMPLES / "results" / f"{name}.jpg")
+    height = (result.height - 8) // 2
+    sheet = Image.new("RGB", (height * 4 // 3 + 8 + result.width, result.height), "white")
+    for path, top in ((f"content/{photo}.jpg", 0), (f"style/{painting}.webp", result.height - height)):
+        sheet.paste(ImageOps.fit(Image.open(EXAMPLES / path).convert("RGB"), (height * 4 // 3, height)), (0, top))
+    sheet.paste(result, (height * 4 // 3 + 8, 0))
+    return sheet
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
