@@ -49,9 +49,9 @@ def _postprocess_inline_if_disk_is_full(self: gr.Image, value: Any) -> Any:
     """Send an image in the update itself where it cannot be written to a file.
 
     What: gr.Image.postprocess, which writes every image to a file and sends its address.
-    Why: on a full disk a run should go on, and its picture should be seen and can be saved from the browser. A
-    subclass of gr.Image would make Gradio write a stub beside its source. To patch a single component is not enough:
-    Gradio builds a new one for a visitor after each gr.update or gr.skip.
+    Why: on a full disk a run goes on, and the visitor still sees its picture and can save it from the browser. For a
+    subclass of gr.Image, Gradio would write a stub file beside the source. To patch one component is not enough: Gradio
+    builds a new one for a visitor after each gr.update or gr.skip.
     """
     try:
         return _postprocess(self, value)

@@ -31,6 +31,8 @@ MAX_PAUSE_SECONDS = 120.0  # other visitors may be waiting
 STEPS_OF_MORE = 20
 PREVIEW_SIZE = 320  # pixels of the long side
 PREVIEW_LOCK = threading.Lock()  # to read a large picture takes a gigabyte
+SHOWN_ENDS = {RunEnd.FINISHED: "Finished", RunEnd.STOPPED: "Stopped"}
+LOGGED_ENDS = {RunEnd.FINISHED: "finished", RunEnd.STOPPED: "stopped"}
 log = logging.getLogger(__name__)
 
 File = dict[str, Any] | None
@@ -230,7 +232,7 @@ class Handlers:
         `iterations` is what the visitor's slider says; it is saved in the picture and may be more than this run has.
         """
         c = self.components
-        yield {c.status: status_html("Looking at the two pictures …")}
+        yield {c.status: status_html("Reading the two pictures …")}
         losses, marks, time_lapse, last_plot = list[Losses](), dict[int, str](), TimeLapse(), 0.0
         entry.outcome = "left"  # unless the run comes to an end
         for update in worker.run(request):
@@ -243,14 +245,13 @@ class Handlers:
             entry.iteration = update.iteration
             time_lapse.add(update.picture)
             if update.end:
-                entry.outcome = {RunEnd.FINISHED: "finished", RunEnd.STOPPED: "stopped"}[update.end]
-                state = {RunEnd.FINISHED: "Finished", RunEnd.STOPPED: "Stopped"}[update.end]
+                entry.outcome = LOGGED_ENDS[update.end]
                 settings = replace(update.settings, iterations=iterations)
                 result, message = self._save_result(session, request, update.picture, time_lapse, settings)
                 try:
                     yield {
                         c.result: update.picture,
-                        c.status: describe_progress(update, state, message=message),
+                        c.status: describe_progress(update, SHOWN_ENDS[update.end], message=message),
                         c.plot: plot_losses(losses, marks, update),
                         c.download: result.file if result else None,
                     }
@@ -415,7 +416,7 @@ class Handlers:
         result = session.current = session.results[event.index]
         return {
             c.result: result.file,
-            c.status: status_html(f"Picture {result.caption}. More continues it."),
+            c.status: status_html(f"Picture {result.caption}. Press More to continue it."),
             c.plot: None,
             c.download: result.file,
             c.time_lapse: result.time_lapse,

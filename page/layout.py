@@ -68,7 +68,7 @@ def build(config: ServerConfig, download: Vgg19Download | None = None) -> gr.Blo
 def create_components(config: ServerConfig) -> Components:
     """Create the components, from the top of the page to its bottom."""
     session = gr.State(Session())
-    link_query = gr.Textbox(visible="hidden", label="What the link asks for", container=False)
+    link_query = gr.Textbox(visible="hidden", label="Query of the link", container=False)
     gr.Markdown(
         "# Photo to painting\nPress an example, or choose a photo and a painting; then press **Paint** and watch.",
         elem_id="title",
@@ -87,8 +87,8 @@ def create_components(config: ServerConfig) -> Components:
             with gr.Accordion("Adjust (also while painting)", open=False):
                 live_controls = {name: control(name, PRESETS[config.preset]) for name in LIVE_CONTROLS}
                 preview = gr.Image(
-                    alt_text="The picture in about these colours",
-                    label="About these colours",
+                    alt_text="The picture in roughly these colours",
+                    label="Preview of the colours",
                     format="jpeg",
                     interactive=False,
                     height=220,

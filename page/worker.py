@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from enum import Enum
+from enum import Enum, auto
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,10 +78,10 @@ class Request(NamedTuple):
 
 
 class RunEnd(Enum):
-    """How a run ended that has a picture."""
+    """How a run ended, if it has a picture."""
 
-    FINISHED = "finished"
-    STOPPED = "stopped"
+    FINISHED = auto()
+    STOPPED = auto()  # by the visitor, by the time limit, or by an error
 
 
 class Update(NamedTuple):

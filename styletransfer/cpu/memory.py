@@ -36,11 +36,8 @@ def trim_heap() -> None:
         _glibc.malloc_trim(0)
 
 
-BASE, PER_PIXEL, PER_PAINTING_PIXEL = (
-    1.2e9,
-    2100,
-    700,
-)  # bytes; at every size above the figures of benchmarks/RESULTS.md
+# Bytes, above the figures of benchmarks/RESULTS.md at every size.
+BASE, PER_PIXEL, PER_PAINTING_PIXEL = 1.2e9, 2100, 700
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
 

@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from styletransfer import Settings, SettingsError, WeightsError, backbones, pictures, stylize, weights
+from styletransfer import Settings, SettingsError, WeightsError, backbones, images, stylize, weights
 from styletransfer.backbones import Backbone
-from styletransfer.loop import Objective
+from styletransfer.optimize import Objective
 
 LAYERS = (
     "conv1_1", "conv1_2",
@@ -27,7 +27,7 @@ LAYERS = (
 @pytest.fixture
 def pixels(photo: Image.Image) -> Tensor:
     """Odd sides, so that pooling meets a remainder in every block."""
-    return pictures.to_tensor(photo, (63, 45))
+    return images.to_tensor(photo, (63, 45))
 
 
 def one_sentence(error: pytest.ExceptionInfo[BaseException]) -> str:
@@ -102,7 +102,7 @@ def rescaled() -> Backbone:
 
 @pytest.mark.parametrize("α, β", [(1.0, 1.0), (1.0, 1e8)])
 def test_the_same_sliders_mean_the_same_losses_on_a_rescaled_copy(α, β, vgg16, rescaled, photo, painting):
-    P, S = pictures.to_tensor(photo, (48, 32)), pictures.to_tensor(painting, (40, 48))
+    P, S = images.to_tensor(photo, (48, 32)), images.to_tensor(painting, (40, 48))
     x = 0.6 * P + 0.4 * torch.rand(P.shape, generator=torch.Generator().manual_seed(0))
     settings = Settings(content_weight=α, style_weight=β)
     a, g = Objective(vgg16, settings, P, S)(x)
@@ -178,7 +178,7 @@ def some_vgg19(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("vgg19", ["no_vgg19", "broken_vgg19"])
 def test_auto_paints_with_vgg16_and_says_so_where_vgg19_cannot_be_had(vgg19, vgg16, request):
     request.getfixturevalue(vgg19)
-    backbone, note = backbones.choose("auto")
+    backbone, note = backbones.load("auto")
     assert backbone is vgg16
     assert "VGG-16" in note
     assert note.endswith(".")
@@ -189,33 +189,33 @@ def test_auto_paints_with_vgg16_and_says_so_where_vgg19_cannot_be_had(vgg19, vgg
 def test_vgg19_asked_for_by_name_is_an_error_where_it_cannot_be_had(vgg19, request):
     request.getfixturevalue(vgg19)
     with pytest.raises(WeightsError) as error:
-        backbones.choose("vgg19")
+        backbones.load("vgg19")
     assert "vgg16" in one_sentence(error)
 
 
 def test_a_broken_file_is_not_read_again_for_every_picture(broken_vgg19, monkeypatch):
-    _, note = backbones.choose("auto")
+    _, note = backbones.load("auto")
     monkeypatch.setattr(weights, "read_vgg19", lambda file: pytest.fail("read again"))
-    assert backbones.choose("auto")[1] == note
+    assert backbones.load("auto")[1] == note
 
 
 @pytest.mark.parametrize("name", ["auto", "vgg19"])
 def test_vgg19_is_taken_without_a_note_where_its_weights_are(name, some_vgg19):
-    backbone, note = backbones.choose(name)
+    backbone, note = backbones.load(name)
     assert backbone.name == "vgg19"
     assert note == ""
-    assert backbones.choose(name)[0] is backbone, "read from disk only once"
+    assert backbones.load(name)[0] is backbone, "read from disk only once"
 
 
 @pytest.mark.parametrize("vgg19", ["no_vgg19", "broken_vgg19", "some_vgg19"])
 def test_vgg16_asked_for_by_name_needs_no_note(vgg19, vgg16, request):
     request.getfixturevalue(vgg19)
-    assert backbones.choose("vgg16") == (vgg16, "")
+    assert backbones.load("vgg16") == (vgg16, "")
 
 
 def test_the_note_of_a_second_choice_is_with_every_frame(no_vgg19, photo, painting):
     settings = Settings(size=64, iterations=2, stages=1, content_layers=["conv2_1"], style_layers=["conv1_1"])
-    _, note = backbones.choose("auto")
+    _, note = backbones.load("auto")
     for frame in stylize(photo, painting, settings):
         assert frame.backbone == "vgg16"
         assert frame.notes == (note,)
@@ -233,35 +233,6 @@ def test_a_gradient_reaches_the_pixels_and_nothing_else(vgg16, pixels):
     assert 0 < x.grad.norm().item() < math.inf
 
 
-def test_a_slow_download_tells_how_far_it_is_and_when_it_has_arrived(monkeypatch: pytest.MonkeyPatch):
-    said = []
-    download = backbones.Vgg19Download()
-
-    def slow(progress):
-        for done in (0, 137_000_000, 548_000_000):
-            progress(done, 548_000_000)
-            said.append(download.status)
-
-    monkeypatch.setattr(weights, "download_vgg19", slow)
-    download.start()
-    download.join(timeout=60)
-    assert ["0%" in said[0], "25%" in said[1], "100%" in said[2]] == [True] * 3
-    assert all("VGG-16 paints" in status for status in said)
-    assert "arrived" in download.status
-
-
-def test_a_download_that_fails_says_why_and_that_vgg16_paints(monkeypatch: pytest.MonkeyPatch):
-    def fail(progress):
-        raise WeightsError("VGG-19 could not be downloaded (no network): try later, or use vgg16.")
-
-    monkeypatch.setattr(weights, "download_vgg19", fail)
-    download = backbones.Vgg19Download()
-    download.start()
-    download.join(timeout=60)
-    assert "VGG-16 paints" in download.status
-    assert "no network" in download.status
-
-
 @pytest.fixture
 def half() -> Backbone:
     """Bfloat16 is for CUDA. The processor computes it too, though slowly."""
@@ -275,7 +246,7 @@ def test_half_precision_gives_activations_in_full_precision(half):
 @pytest.mark.slow
 def test_half_precision_paints_as_well(photo, painting, vgg16, half):
     settings = Settings(size=64, iterations=20, relative_style=False)
-    P, S = (pictures.to_tensor(image, pictures.fit(image, 64)) for image in (photo, painting))
+    P, S = (images.to_tensor(image, images.fit_size(image, 64)) for image in (photo, painting))
     judge = Objective(vgg16, settings, P, S)
     totals = []
     for backbone in (vgg16, half):

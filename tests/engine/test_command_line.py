@@ -25,7 +25,7 @@ import pytest
 import torch
 from PIL import Image
 
-from styletransfer import PRESETS, Frame, Settings, SettingsError, backbones, record, stylize, weights
+from styletransfer import PRESETS, Frame, Settings, SettingsError, backbones, metadata, stylize, weights
 from styletransfer import __main__ as command_line
 from styletransfer.__main__ import main
 from tests.data import ROOT
@@ -536,7 +536,7 @@ def test_ctrl_c_in_a_terminal_saves_what_was_painted(desk: Path) -> None:
 
 def test_a_saved_png_says_how_it_was_made(desk: Path) -> None:
     assert paint(*SMALL, "--mix", "0.25", "--colours", "matched") == 0
-    said = record.read(desk / "out.png")
+    said = metadata.read_settings(desk / "out.png")
     assert said
     assert (said.size, said.iterations, said.mix, said.colours) == (64, 4, 0.25, "matched")
 

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from styletransfer import convolution
-from styletransfer.convolution import ROUTES, Conv3x3
+from styletransfer.cpu import convolution
+from styletransfer.cpu.convolution import ROUTES, Conv3x3
 
 SHAPES = [  # C, K, H, W: a multiple of no tile, of both, thin, tiny, wide, several chunks
     (16, 32, 13, 17), (32, 16, 24, 24), (16, 16, 1, 9), (16, 16, 9, 1), (16, 16, 1, 1), (32, 32, 8, 8),
@@ -16,7 +16,7 @@ SHAPES = [  # C, K, H, W: a multiple of no tile, of both, thin, tiny, wide, seve
 ]  # fmt: skip
 
 usable = [
-    pytest.param(name, marks=pytest.mark.skipif(name not in convolution.usable(), reason="not in this build"))
+    pytest.param(name, marks=pytest.mark.skipif(name not in convolution.usable_routes(), reason="not in this build"))
     for name in ROUTES
 ]
 
@@ -53,11 +53,11 @@ def assert_near(ours: Tensor, exact: Tensor) -> None:
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("route", usable)
-@pytest.mark.parametrize("slabs", [convolution.SLABS, 8000], ids=["whole", "slabs"])
+@pytest.mark.parametrize("slabs", [convolution.MAX_SLAB_BYTES, 8000], ids=["whole", "slabs"])
 def test_every_route_gives_the_activation_and_gradient_of_the_plain_convolution(
     slabs: int, route: str, shape: tuple[int, int, int, int], fresh: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(convolution, "SLABS", slabs)
+    monkeypatch.setattr(convolution, "MAX_SLAB_BYTES", slabs)
     monkeypatch.setattr(convolution._Routes, "_choose", lambda self, x, gate: route)
     channels, kernels, height, width = shape
     weight, bias = layer(channels, kernels)
@@ -142,12 +142,12 @@ def test_a_build_without_nnpacks_operation_paints_by_the_other_routes(
         raise broken("no such operation")
 
     monkeypatch.setattr(torch, "_nnpack_spatial_convolution", fail)
-    assert convolution.usable.__wrapped__() == ("direct", "winograd")
+    assert convolution.usable_routes.__wrapped__() == ("direct", "winograd")
 
 
 def test_a_processor_without_nnpack_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "_nnpack_available", lambda: False)
-    assert "nnpack" not in convolution.usable.__wrapped__()
+    assert "nnpack" not in convolution.usable_routes.__wrapped__()
 
 
 def test_plain_route_where_no_other_is_usable(fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,9 @@ import pytest
 import torch
 from PIL import Image, ImageCms, JpegImagePlugin
 
-from styletransfer import pictures
+from styletransfer import images
 from styletransfer.errors import PictureError
-from styletransfer.pictures import fit, load, to_image, to_tensor
+from styletransfer.images import fit_size, load, to_image, to_tensor
 from tests.data import BAD, ODD, SIZE, animation, encode, exif, flat, noise
 
 # ICC profiles, written by hand from the ICC specification
@@ -259,13 +259,13 @@ def test_a_callers_picture_is_neither_changed_nor_shared(mode, monkeypatch):
     mine.info = {"exif": exif(6), "dpi": (72, 72)}
     before = mine.mode, mine.size, mine.tobytes(), dict(mine.info)
     load(mine).image.paste("red", (0, 0, 24, 40))
-    monkeypatch.setattr(pictures, "MAX_SIDE", 30)
+    monkeypatch.setattr(images, "MAX_SIDE", 30)
     load(mine)
     assert (mine.mode, mine.size, mine.tobytes(), mine.info) == before
 
 
 def test_a_callers_large_jpeg_keeps_its_size(monkeypatch):
-    monkeypatch.setattr(pictures, "MAX_SIDE", 100)
+    monkeypatch.setattr(images, "MAX_SIDE", 100)
     mine = Image.open(io.BytesIO(encode(noise(400, 300), "JPEG")))
     assert load(mine).image.size == (100, 75)
     assert mine.size == (400, 300)
@@ -304,7 +304,7 @@ def sentences(text):
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_a_very_large_picture_is_reduced_and_says_so(mode, format, monkeypatch):
-    monkeypatch.setattr(pictures, "MAX_SIDE", 100)
+    monkeypatch.setattr(images, "MAX_SIDE", 100)
     gradient = Image.linear_gradient("L").resize((600, 300)).convert(mode)
     image, note = load(encode(gradient, format))
     assert image.size == (100, 50)
@@ -319,13 +319,13 @@ def test_a_large_jpeg_is_decoded_small_to_spare_memory(monkeypatch):
     monkeypatch.setattr(
         JpegImagePlugin.JpegImageFile, "load", lambda self: decoded.append(self.size) or real_load(self)
     )
-    monkeypatch.setattr(pictures, "MAX_SIDE", 100)
+    monkeypatch.setattr(images, "MAX_SIDE", 100)
     load(encode(noise(800, 600), "JPEG"))
     assert set(decoded) == {(100, 75)}
 
 
 def test_the_note_of_a_large_rotated_photo_gives_upright_sizes(monkeypatch):
-    monkeypatch.setattr(pictures, "MAX_SIDE", 100)
+    monkeypatch.setattr(images, "MAX_SIDE", 100)
     image, note = load(encode(noise(601, 300), "JPEG", exif=exif(6)))
     assert image.size == (50, 100)
     assert "300×601" in note and "50×100" in note and sentences(note) == 1
@@ -336,14 +336,14 @@ MODES = ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "I", "F", "
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_picture_one_pixel_too_long_is_reduced_in_every_mode(mode):
-    image, note = load(Image.new(mode, (pictures.MAX_SIDE + 1, 16)))
-    assert (image.mode, image.size) == ("RGB", (pictures.MAX_SIDE, 16))
+    image, note = load(Image.new(mode, (images.MAX_SIDE + 1, 16)))
+    assert (image.mode, image.size) == ("RGB", (images.MAX_SIDE, 16))
     assert note
-    assert load(Image.new(mode, (pictures.MAX_SIDE, 16))).note == ""
+    assert load(Image.new(mode, (images.MAX_SIDE, 16))).note == ""
 
 
 def test_transparent_pixels_do_not_bleed_into_a_reduced_picture(monkeypatch):
-    monkeypatch.setattr(pictures, "MAX_SIDE", 100)
+    monkeypatch.setattr(images, "MAX_SIDE", 100)
     image = Image.new("RGBA", (400, 400), (0, 0, 0, 0))
     image.paste((255, 255, 255, 255), (200, 0, 400, 400))
     assert load(image).image.getextrema() == ((255, 255),) * 3
@@ -395,7 +395,7 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(monkeypatch):
 
 
 def test_the_whole_range_of_phone_cameras_is_let_in():
-    assert pictures.MAX_PIXELS >= 12000 * 9000
+    assert images.MAX_PIXELS >= 12000 * 9000
 
 
 def test_paths_that_lead_to_no_file_are_refused(tmp_path):
@@ -452,7 +452,7 @@ def test_a_pil_picture_that_cannot_be_used_is_refused(tmp_path):
 
 
 def test_a_pil_picture_with_too_many_pixels_is_refused(monkeypatch):
-    monkeypatch.setattr(pictures, "MAX_PIXELS", 1000)
+    monkeypatch.setattr(images, "MAX_PIXELS", 1000)
     assert "40×26" in refusal(Image.new("RGB", (40, 26)))
     assert load(Image.new("RGB", (40, 25))).image.size == (40, 25)
 
@@ -477,7 +477,7 @@ def test_mutated_files_end_as_a_picture_or_a_refusal(format):
             image = load(bytes(data)).image
         except PictureError:
             continue
-        assert image.mode == "RGB" and max(image.size) <= pictures.MAX_SIDE
+        assert image.mode == "RGB" and max(image.size) <= images.MAX_SIDE
 
 
 # Sizes and tensors
@@ -496,11 +496,11 @@ def test_mutated_files_end_as_a_picture_or_a_refusal(format):
     ],
 )
 def test_fit_keeps_proportions(size, wanted, expected):
-    assert fit(Image.new("1", size), wanted) == expected
+    assert fit_size(Image.new("1", size), wanted) == expected
 
 
 def test_fit_squashes_to_a_square_only_when_asked():
-    assert fit(Image.new("1", (600, 400)), 512, square=True) == (512, 512)
+    assert fit_size(Image.new("1", (600, 400)), 512, square=True) == (512, 512)
 
 
 def test_a_tensor_has_channels_rows_columns_and_values_up_to_one():

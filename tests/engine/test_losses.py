@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from styletransfer import Settings, losses, pictures
-from styletransfer.loop import Objective
+from styletransfer import Settings, images, losses
+from styletransfer.optimize import Objective
 
 Array = NDArray[np.float64]
 
@@ -63,9 +63,9 @@ def test_style_loss_is_the_papers_when_both_pictures_have_one_size():
     assert losses.style_loss(F, per_position(S)).item() == pytest.approx(papers)
 
 
-@pytest.mark.parametrize("slab", [losses.SLAB, 4 * 5 * 7 * 3], ids=["whole", "slabs"])
+@pytest.mark.parametrize("slab", [losses.MAX_SLAB_BYTES, 4 * 5 * 7 * 3], ids=["whole", "slabs"])
 def test_the_gradient_of_a_gram_matrix_is_autograds_in_slabs_too(slab, monkeypatch):
-    monkeypatch.setattr(losses, "SLAB", slab)
+    monkeypatch.setattr(losses, "MAX_SLAB_BYTES", slab)
     F, W = torch.rand(1, 5, 11, 7, requires_grad=True), torch.rand(5, 5)
     f = F.flatten(2)[0]
     (expected,) = torch.autograd.grad((f @ f.T * W).sum(), F)
@@ -126,12 +126,12 @@ def objective_settings(α: float = 1.0, β: float = 1e7, γ: float = 50.0) -> Se
 
 @pytest.fixture
 def P(photo: Image.Image) -> Tensor:
-    return pictures.to_tensor(photo, (48, 32))
+    return images.to_tensor(photo, (48, 32))
 
 
 @pytest.fixture
 def S(painting: Image.Image) -> Tensor:
-    return pictures.to_tensor(painting, (40, 48))
+    return images.to_tensor(painting, (40, 48))
 
 
 @pytest.fixture

@@ -5,21 +5,22 @@ import sys
 
 import pytest
 
-from styletransfer import memory
+from styletransfer.cpu import memory
 
 GIVES_BACK = """
 import torch
-from styletransfer import memory
+from styletransfer.cpu import memory
 
 def resident():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * 4096 / 2**20
 
+memory.tune_allocator()
 before = resident()
 tensors = [torch.ones(2**22) for _ in range(16)]
 del tensors
 kept = resident() - before
-memory.give_back()
+memory.trim_heap()
 print(kept, resident() - before)
 """
 
@@ -34,5 +35,5 @@ def test_freed_memory_is_kept_during_a_run_and_given_back_after_it() -> None:
 
 def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_glibc", None)
-    memory.keep_freed()
-    memory.give_back()
+    memory.tune_allocator()
+    memory.trim_heap()

@@ -9,13 +9,13 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from styletransfer import Settings, record
+from styletransfer import Settings, metadata
 
 
 def png(text: str | None) -> bytes:
     info = PngInfo()
     if text is not None:
-        info.add_text(record.RECORD, text)
+        info.add_text(metadata.PNG_KEY, text)
     file = io.BytesIO()
     Image.new("RGB", (20, 20)).save(file, "PNG", pnginfo=info)
     return file.getvalue()
@@ -24,13 +24,13 @@ def png(text: str | None) -> bytes:
 def test_the_settings_come_back_out_of_the_picture():
     settings = Settings(size=320, style_weight=3e8, colours="matched", style_layers=("conv2_1",), square=True)
     file = io.BytesIO()
-    record.save_png(Image.new("RGB", (20, 20)), file, settings)
-    assert record.read(file) == settings
-    assert record.read(file.getvalue()) == settings
+    metadata.save_png(Image.new("RGB", (20, 20)), file, settings)
+    assert metadata.read_settings(file) == settings
+    assert metadata.read_settings(file.getvalue()) == settings
 
 
 def test_a_setting_of_a_later_version_is_left_out():
-    assert record.read(png(json.dumps({"size": 128, "glitter": 3}))) == Settings(size=128)
+    assert metadata.read_settings(png(json.dumps({"size": 128, "glitter": 3}))) == Settings(size=128)
 
 
 @pytest.mark.parametrize(
@@ -49,11 +49,11 @@ def test_a_setting_of_a_later_version_is_left_out():
     ],
 )
 def test_a_picture_that_says_nothing_sensible_has_no_settings(text):
-    assert record.read(png(text)) is None
+    assert metadata.read_settings(png(text)) is None
 
 
 def test_other_files_have_no_settings(tmp_path):
     jpeg = io.BytesIO()
     Image.new("RGB", (20, 20)).save(jpeg, "JPEG")
     for source in (jpeg, b"", b"no picture", tmp_path / "absent.png", png('{"size": 128}')[:60]):
-        assert record.read(source) is None
+        assert metadata.read_settings(source) is None

@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from styletransfer import Frame, Losses, PictureError, Settings, SettingsError, losses, pictures, stylize, targets
+from styletransfer import Frame, Losses, PictureError, Settings, SettingsError, images, losses, stylize, targets
 from styletransfer.backbones import Backbone
-from styletransfer.loop import Objective
-from styletransfer.plan import stages
+from styletransfer.optimize import Objective
+from styletransfer.schedule import plan_stages
 
 Array = NDArray[np.float64]
 
@@ -143,7 +143,7 @@ def test_the_plan_of_a_run_ends_at_the_size_asked_for_and_spends_every_iteration
     for count, iterations, size, smallest in itertools.product(
         range(1, 7), [*range(1, 71), 300], [64, 500, 2048], [16, 64, 300, 5000]
     ):
-        plan = stages(quick(size=size, iterations=iterations, stages=count), smallest)
+        plan = plan_stages(quick(size=size, iterations=iterations, stages=count), smallest)
         assert plan[-1].size == size
         assert len(plan) <= count
         assert sum(stage.iterations for stage in plan) == iterations
@@ -154,8 +154,8 @@ def test_the_plan_of_a_run_ends_at_the_size_asked_for_and_spends_every_iteration
 
 def test_a_picture_is_converted_only_when_it_is_read_and_only_once(paint, monkeypatch):
     converted = []
-    original = pictures.to_image
-    monkeypatch.setattr(pictures, "to_image", lambda *args: converted.append(args) or original(*args))
+    original = images.to_image
+    monkeypatch.setattr(images, "to_image", lambda *args: converted.append(args) or original(*args))
     frames = list(paint(quick()))
     assert converted == []
     assert frames[3].picture is frames[3].picture
@@ -291,7 +291,7 @@ def test_more_style_weight_brings_the_painting_nearer_and_takes_the_photo_away(p
 def test_layer_weights_choose_which_style_layer_comes_near_the_painting(paint, painting, vgg16):
     def distance(frame: Frame, layer: str) -> float:
         of_frame, of_painting = (
-            dict(vgg16.activations(pictures.to_tensor(picture, picture.size), (layer,)))[layer]
+            dict(vgg16.activations(images.to_tensor(picture, picture.size), (layer,)))[layer]
             for picture in (frame.picture, painting.resize((53, 64)))
         )
         A = losses.gram_matrix(of_painting) / of_painting[0, 0].numel()
@@ -385,7 +385,7 @@ def test_a_run_ends_early_once_nothing_visible_changes_and_says_so(photo, vgg16)
     assert len(frames) == 11, "the change is measured over ten evaluations"
     assert [frame.iteration for frame in frames] == list(range(1, 12))
     assert [frame.iterations for frame in frames] == [200] * 10 + [11]
-    assert frames[-1].notes == ("Ended 189 evaluations early: nothing visible changed any more.",)
+    assert frames[-1].notes == ("Ended 189 iterations early: nothing visible changed any more.",)
     assert frames[-1].remaining == 0
     assert not any(frame.notes for frame in frames[:-1])
 
@@ -408,7 +408,7 @@ def test_with_no_tolerance_every_evaluation_is_made(photo, vgg16):
 def test_the_style_loss_is_counted_in_units_of_the_photos_own(paint, photo, painting, vgg16):
     relative, absolute = (next(paint(quick(relative_style=relative))).losses for relative in (True, False))
     assert relative.style == pytest.approx(1)
-    P, S = (pictures.to_tensor(image, pictures.fit(image, 64)) for image in (photo, painting))
+    P, S = (images.to_tensor(image, images.fit_size(image, 64)) for image in (photo, painting))
     assert absolute.style == pytest.approx(Objective(vgg16, quick(), P, S)(P)[0].style)
     assert absolute.style != pytest.approx(1, rel=0.1)
 
@@ -416,7 +416,7 @@ def test_the_style_loss_is_counted_in_units_of_the_photos_own(paint, photo, pain
 def test_content_weighs_more_in_coarser_stages(paint, photo, painting, vgg16):
     settings = quick(size=192, stages=2, iterations=4)
     first = {frame.size: frame for frame in reversed(list(paint(settings)))}[96]
-    P, S = (pictures.to_tensor(image, pictures.fit(image, 96)) for image in (photo, painting))
+    P, S = (images.to_tensor(image, images.fit_size(image, 96)) for image in (photo, painting))
     second = list(paint(settings))[1]
     usual = Objective(vgg16, settings, P, S)(second._pixels)[0].content
     assert first.losses.content == 0
@@ -499,7 +499,7 @@ def test_settings_sent_in_one_stage_hold_in_the_next(photo, painting, vgg16):
 def test_a_picture_is_gone_on_from_where_it_stands(photo, painting, vgg16):
     settings = quick(size=96, iterations=20, stages=1)
     *_, half = stylize(photo, painting, settings, backbone=vgg16)
-    more = list(stylize(photo, painting, settings, backbone=vgg16, begun=half.picture))
+    more = list(stylize(photo, painting, settings, backbone=vgg16, init_image=half.picture))
     assert [frame.size for frame in more] == [96] * 20
     assert np.abs(array(more[0].picture) - array(half.picture)).max() <= 1
     assert more[-1].losses.total < half.losses.total
@@ -511,7 +511,7 @@ def test_two_paintings_are_mixed_by_their_gram_matrices(share, photo, painting, 
     settings = quick(size=64, iterations=1, stages=1, relative_style=False, mix=share)
     found = next(stylize(photo, (painting, other), settings, backbone=vgg16)).losses.style
     G, A, B = (
-        targets.style(vgg16, pictures.to_tensor(image, pictures.fit(image, 64)), settings.style_layers)
+        targets.style_targets(vgg16, images.to_tensor(image, images.fit_size(image, 64)), settings.style_layers)
         for image in (photo, painting, other)
     )
     E = [losses.gram_distance(G[layer], (1 - share) * A[layer] + share * B[layer]).item() for layer in A]
@@ -526,8 +526,8 @@ def test_three_paintings_are_refused(photo, painting, vgg16):
 def test_larger_strokes_are_those_of_a_larger_painting(photo, painting, vgg16):
     settings = quick(size=64, iterations=1, stages=1, relative_style=False)
     twice = next(stylize(photo, painting, replace(settings, stroke=2.0), backbone=vgg16)).losses.style
-    P = pictures.to_tensor(photo, pictures.fit(photo, 64))
-    S = pictures.to_tensor(painting, pictures.fit(painting, 128))
+    P = images.to_tensor(photo, images.fit_size(photo, 64))
+    S = images.to_tensor(painting, images.fit_size(painting, 128))
     assert twice == pytest.approx(Objective(vgg16, settings, P, S)(P)[0].style, rel=1e-4)
 
 

@@ -131,9 +131,9 @@ def test_the_limit_named_in_a_refusal_is_the_limit():
 
 
 def test_each_style_layer_has_an_equal_share_unless_weights_are_given():
-    assert tuple(Settings().w.values()) == pytest.approx((0.2,) * 5)
-    assert Settings(style_layers=["conv3_1", "conv1_1"]).w == {"conv3_1": 0.5, "conv1_1": 0.5}
-    assert Settings(style_layers=["conv3_1", "conv1_1"], style_layer_weights=[3, 1]).w == {
+    assert tuple(Settings().layer_weights.values()) == pytest.approx((0.2,) * 5)
+    assert Settings(style_layers=["conv3_1", "conv1_1"]).layer_weights == {"conv3_1": 0.5, "conv1_1": 0.5}
+    assert Settings(style_layers=["conv3_1", "conv1_1"], style_layer_weights=[3, 1]).layer_weights == {
         "conv3_1": 3.0,
         "conv1_1": 1.0,
     }
@@ -197,7 +197,7 @@ def test_classic_is_the_configuration_of_the_paper():
     assert (classic.init, classic.tv_weight, classic.tolerance) == ("content", 0, 0)
     assert classic.content_layers == ("conv4_2",)
     assert classic.style_layers == PAPERS_STYLE_LAYERS
-    assert tuple(classic.w.values()) == pytest.approx((0.2,) * 5)
+    assert tuple(classic.layer_weights.values()) == pytest.approx((0.2,) * 5)
 
 
 def test_presets_are_settings_that_nobody_can_replace():

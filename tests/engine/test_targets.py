@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from styletransfer import Settings, pictures, stylize, targets
+from styletransfer import Settings, images, stylize, targets
 from styletransfer.backbones import Backbone
 
 CONTENT, STYLE = ("conv2_1",), ("conv1_1", "conv2_1")
@@ -17,12 +17,12 @@ CONTENT, STYLE = ("conv2_1",), ("conv1_1", "conv2_1")
 
 @pytest.fixture(autouse=True)
 def empty() -> None:
-    targets._kept.clear()
+    targets._cache.clear()
 
 
 @pytest.fixture
 def pixels(photo) -> Tensor:
-    return pictures.to_tensor(photo, (48, 32))
+    return images.to_tensor(photo, (48, 32))
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
 def test_they_are_the_activations_and_the_gram_matrices_per_position(vgg16, pixels):
     with torch.no_grad():
         exact = dict(vgg16.activations(pixels, STYLE))
-    P, A = targets.content(vgg16, pixels, CONTENT), targets.style(vgg16, pixels, STYLE)
+    P, A = targets.content_targets(vgg16, pixels, CONTENT), targets.style_targets(vgg16, pixels, STYLE)
     assert torch.equal(P["conv2_1"], exact["conv2_1"])
     for layer in STYLE:
         F = exact[layer].flatten(2)[0].double().numpy()
@@ -69,36 +69,37 @@ def test_another_picture_layer_or_backbone_has_targets_of_its_own(vgg16, pixels,
         for picture in (pixels, other, stretched):
             for layers in (("conv1_1",), ("conv2_1",)):
                 before = len(passes)
-                targets.content(backbone, picture, layers)
-                targets.style(backbone, picture, layers)
+                targets.content_targets(backbone, picture, layers)
+                targets.style_targets(backbone, picture, layers)
                 assert len(passes) == before + 2
 
 
 def test_they_take_no_more_memory_than_allowed_and_the_oldest_go_first(vgg16, pixels, passes, monkeypatch):
-    one = targets.content(vgg16, pixels, CONTENT)["conv2_1"].nbytes
-    targets._kept.clear()
-    monkeypatch.setattr(targets._kept, "_Cache__maxsize", 2 * one)
+    one = targets.content_targets(vgg16, pixels, CONTENT)["conv2_1"].nbytes
+    targets._cache.clear()
+    monkeypatch.setattr(targets._cache, "_Cache__maxsize", 2 * one)
     three = [pixels, pixels / 2, pixels / 3]
     for picture in three:
-        targets.content(vgg16, picture, CONTENT)
-    assert targets._kept.currsize == 2 * one
+        targets.content_targets(vgg16, picture, CONTENT)
+    assert targets._cache.currsize == 2 * one
     passes.clear()
-    targets.content(vgg16, three[2], CONTENT)
+    targets.content_targets(vgg16, three[2], CONTENT)
     assert passes == []
-    targets.content(vgg16, three[0], CONTENT)
+    targets.content_targets(vgg16, three[0], CONTENT)
     assert len(passes) == 1
 
 
 def test_what_is_too_large_to_keep_is_computed_all_the_same(vgg16, pixels, monkeypatch):
-    monkeypatch.setattr(targets._kept, "_Cache__maxsize", 10)
-    assert targets.content(vgg16, pixels, CONTENT)["conv2_1"].shape == (1, 128, 16, 24)
-    assert targets._kept.currsize == 0
+    monkeypatch.setattr(targets._cache, "_Cache__maxsize", 10)
+    assert targets.content_targets(vgg16, pixels, CONTENT)["conv2_1"].shape == (1, 128, 16, 24)
+    assert targets._cache.currsize == 0
 
 
 def test_threads_share_them(vgg16, pixels):
     found: list[Tensor] = []
     threads = [
-        threading.Thread(target=lambda: found.append(targets.style(vgg16, pixels, STYLE)["conv1_1"])) for _ in range(4)
+        threading.Thread(target=lambda: found.append(targets.style_targets(vgg16, pixels, STYLE)["conv1_1"]))
+        for _ in range(4)
     ]
     for thread in threads:
         thread.start()

@@ -10,7 +10,7 @@ from page.weights_download import Vgg19Download
 from styletransfer import WeightsError, weights
 
 
-def test_the_page_can_be_used_while_vgg19_is_being_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_download_tells_how_far_it_is_and_when_it_has_arrived(monkeypatch: pytest.MonkeyPatch) -> None:
     said = []
     download = Vgg19Download()
 
