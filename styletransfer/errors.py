@@ -14,4 +14,4 @@ class SettingsError(StyleTransferError, ValueError):
 
 
 class WeightsError(StyleTransferError):
-    """The weights of a backbone cannot be had: missing, broken, or out of reach."""
+    """The weights of a backbone are missing, broken or out of reach."""
