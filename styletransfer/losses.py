@@ -94,8 +94,8 @@ def moments(F: Tensor) -> Tensor:
 def moments_loss(F: Tensor, A: Tensor) -> Tensor:
     """1/(2 N) Σ (μ − μ_A)² + 1/(4 N²) Σ (C − C_A)², where `A` holds the painting's moments, (N, 1 + N).
 
-    A Gram matrix mixes the mean with the variation around it, so a bright sky can match it without any texture. The
-    centred covariance cannot be matched without (Yeh et al. 2019, arXiv 1910.09447, found it better than Gram's, too).
+    A Gram matrix mixes the mean with the variation around it, so that a bright, flat sky can match it. Only texture can
+    match the centred covariance. (Yeh et al. 2019, arXiv 1910.09447, compare the two.)
     """
     return moments_distance(moments(F), A)
 
