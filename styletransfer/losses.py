@@ -1,10 +1,12 @@
-"""The losses of Gatys, Ecker & Bethge (CVPR 2016), each in one place, with the paper's symbols.
+"""The losses of Gatys, Ecker & Bethge (CVPR 2016), each in one place, with the paper's symbols, and beside its style
+loss another: moments.
 
 F and P are feature maps of shape (1, N, H, W): N channels, M = H·W positions.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -69,12 +71,54 @@ def style_loss(F: Tensor, A: Tensor) -> Tensor:
     In the paper both images have one size. Here they differ in shape, and a Gram matrix grows with the number of
     positions, so each is divided by its own number. For M_A = M this is the paper's E_l.
     """
-    return gram_distance(gram_matrix(F) / F[0, 0].numel(), A)
+    return gram_distance(gram_matrix_per_position(F), A)
+
+
+def gram_matrix_per_position(F: Tensor) -> Tensor:
+    """G / M, of shape (N, N)."""
+    return gram_matrix(F) / F[0, 0].numel()
 
 
 def gram_distance(G: Tensor, A: Tensor) -> Tensor:
     """1/(4 N²) Σ (G − A)² of two Gram matrices per position, each (N, N)."""
     return (G - A).square().sum() / (4 * len(A) ** 2)
+
+
+def moments(F: Tensor) -> Tensor:
+    """The mean μ = F 1 / M and the centred covariance C = F Fᵀ / M − μ μᵀ, side by side: [μ C] of shape (N, 1 + N)."""
+    μ = F.mean((0, 2, 3))
+    C = gram_matrix(F) / F[0, 0].numel() - torch.outer(μ, μ)
+    return torch.cat([μ[:, None], C], dim=1)
+
+
+def moments_loss(F: Tensor, A: Tensor) -> Tensor:
+    """1/(2 N) Σ (μ − μ_A)² + 1/(4 N²) Σ (C − C_A)², where `A` holds the painting's moments, (N, 1 + N).
+
+    A Gram matrix mixes the mean with the variation around it, so that a bright, flat sky can match it. Only texture can
+    match the centred covariance. (Yeh et al. 2019, arXiv 1910.09447, compare the two.)
+    """
+    return moments_distance(moments(F), A)
+
+
+def moments_distance(a: Tensor, b: Tensor) -> Tensor:
+    """1/(2 N) Σ (μ_a − μ_b)² + 1/(4 N²) Σ (C_a − C_b)² of two sets of moments, each (N, 1 + N)."""
+    N, change = len(a), a - b
+    return change[:, 0].square().sum() / (2 * N) + change[:, 1:].square().sum() / (4 * N**2)
+
+
+class StyleLoss(NamedTuple):
+    """A style loss of one layer, and what it compares."""
+
+    loss: Callable[[Tensor, Tensor], Tensor]  # of activations F (1, N, H, W) and the painting's statistic
+    statistic: Callable[[Tensor], Tensor]  # of activations
+    distance: Callable[[Tensor, Tensor], Tensor]  # between two statistics
+
+
+STYLE_LOSSES = {
+    "gram": StyleLoss(style_loss, gram_matrix_per_position, gram_distance),
+    "moments": StyleLoss(moments_loss, moments, moments_distance),
+}
+"""The style losses by the name that Settings.objective gives them."""
 
 
 def tv_loss(I: Tensor) -> Tensor:  # noqa: E741 - the symbol of the formula

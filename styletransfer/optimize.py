@@ -285,7 +285,10 @@ class Objective:
         size = max(content_image.shape[2:])
         self.content_scale = (REFERENCE_SIZE / size) ** 2 * COARSER_CONTENT_FACTOR**finer_stages
         self.P = targets.content_targets(backbone, content_image, settings.content_layers)
-        self.A = targets.mix_style_targets(backbone, style_images, settings.style_layers, settings.mix)
+        self.style_loss = losses.STYLE_LOSSES[settings.objective].loss
+        self.A = targets.mix_style_targets(
+            backbone, style_images, settings.style_layers, settings.mix, settings.objective
+        )
 
     def __call__(self, x: Tensor) -> tuple[Losses, Tensor]:
         """Return the losses at the image `x` (1, 3, H, W), and the gradient of L_total, of the same shape."""
@@ -297,7 +300,7 @@ class Objective:
                 if layer in self.P:
                     content = content + self.content_scale * losses.content_loss(F, self.P[layer])
                 if layer in self.A:
-                    style = style + w[layer] / self.style_scale * losses.style_loss(F, self.A[layer])
+                    style = style + w[layer] / self.style_scale * self.style_loss(F, self.A[layer])
             tv = losses.tv_loss(x)
             total = losses.total_loss(content, style, tv, s.content_weight, s.style_weight, s.tv_weight)
         (gradient,) = torch.autograd.grad(total, x)

@@ -64,9 +64,9 @@ class Problem:
         return found
 
     def style_targets(self, size: int) -> targets.Targets:
-        """The Gram matrices to be reached at long side `size`, by style layer, each (N, N)."""
+        """The statistics to be reached at long side `size`, by style layer: see targets.style_targets."""
         s = self.settings
-        return targets.mix_style_targets(self.backbone, self.style_images(size), s.style_layers, s.mix)
+        return targets.mix_style_targets(self.backbone, self.style_images(size), s.style_layers, s.mix, s.objective)
 
     def base(self, size: int) -> Tensor:
         """The image that a stage's change is added to: the content image, or black if the run starts from noise."""
@@ -105,10 +105,11 @@ class Problem:
         if not self.settings.relative_style:
             return 1.0
         size = max(min(STYLE_SCALE_SIZE, self.settings.size), coarsest_size)
-        G = targets.style_targets(self.backbone, self.content_image(size), self.settings.style_layers)
+        s, w = self.settings, self.settings.layer_weights
+        G = targets.style_targets(self.backbone, self.content_image(size), s.style_layers, s.objective)
         A = self.style_targets(size)
-        w = self.settings.layer_weights
-        return max(MIN_STYLE_SCALE, sum(w[layer] * losses.gram_distance(G[layer], A[layer]).item() for layer in A))
+        distance = losses.STYLE_LOSSES[s.objective].distance
+        return max(MIN_STYLE_SCALE, sum(w[layer] * distance(G[layer], A[layer]).item() for layer in A))
 
     def check_memory(self) -> None:
         """Raise SettingsError, with a size that would fit, if too little memory is free for the last stage."""

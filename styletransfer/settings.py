@@ -70,6 +70,12 @@ class Settings:
         step=0.1,
         symbol="γ",
     )
+    objective: str = _knob(
+        "gram",
+        "Style loss: Gram matrices, as in the paper (gram), or the mean and covariance of each layer (moments), which "
+        "paints skies and walls as well.",
+        choices=("gram", "moments"),
+    )
     colours: str = _knob(
         "painting",
         "Colours of the result: the painting's; the photo's own under painted light and shade (luminance); or those "

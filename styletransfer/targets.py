@@ -24,9 +24,9 @@ _cache: LRUCache[Hashable, Targets] = LRUCache(
 )
 
 
-def _key(kind: str, backbone: Backbone, pixels: Tensor, layers: tuple[str, ...]) -> Hashable:
+def _key(kind: str, backbone: Backbone, pixels: Tensor, layers: tuple[str, ...], objective: str = "") -> Hashable:
     digest = hashlib.blake2b(pixels.cpu().numpy().data).digest()
-    return kind, backbone, digest, pixels.shape, layers
+    return kind, backbone, digest, pixels.shape, layers, objective
 
 
 _cached = partial(cached, _cache, lock=threading.Lock())
@@ -41,14 +41,18 @@ def content_targets(backbone: Backbone, content_image: Tensor, layers: tuple[str
 
 @_cached(key=partial(_key, "style"))
 @torch.no_grad()
-def style_targets(backbone: Backbone, style_image: Tensor, layers: tuple[str, ...]) -> Targets:
-    """A of eq. 4: the Gram matrices per position of an image (1, 3, H, W) in [0, 1], each (N, N)."""
-    return {layer: losses.gram_matrix(F) / F[0, 0].numel() for layer, F in backbone.activations(style_image, layers)}
+def style_targets(backbone: Backbone, style_image: Tensor, layers: tuple[str, ...], objective: str = "gram") -> Targets:
+    """A: the statistics that `objective`, one of losses.STYLE_LOSSES, compares, of an image (1, 3, H, W) in [0, 1].
+
+    For "gram" these are the Gram matrices per position of eq. 4, each (N, N).
+    """
+    statistic = losses.STYLE_LOSSES[objective].statistic
+    return {layer: statistic(F) for layer, F in backbone.activations(style_image, layers)}
 
 
 def mix_style_targets(
-    backbone: Backbone, style_images: Sequence[Tensor], layers: tuple[str, ...], share: float
+    backbone: Backbone, style_images: Sequence[Tensor], layers: tuple[str, ...], share: float, objective: str = "gram"
 ) -> Targets:
-    """Return A of one style image, or the Gram matrices of two, mixed: the second counts for `share`, in [0, 1]."""
-    first, *second = (style_targets(backbone, image, layers) for image in style_images)
+    """Return A of one style image, or the weighted mean of two: the second counts for `share`, in [0, 1]."""
+    first, *second = (style_targets(backbone, image, layers, objective) for image in style_images)
     return {layer: torch.lerp(first[layer], second[0][layer], share) for layer in layers} if second else first

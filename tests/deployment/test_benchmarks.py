@@ -18,7 +18,7 @@ from examples import plain
 from styletransfer import Settings, weights
 from styletransfer.backbones import Backbone
 from styletransfer.optimize import Objective
-from tests.data import ROOT
+from tests.data import PAINTING, PHOTO, ROOT
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +59,14 @@ def test_the_plain_loop_paints_from_the_photo(network, photo, painting):
     assert [step.iteration for step in steps] == list(range(1, 31))
     assert torch.equal(steps[0].x, P)
     assert min(step.total for step in steps) < 0.5 * steps[0].total
+
+
+def test_the_plain_loop_runs_by_itself_from_any_folder(tmp_path):
+    command = [sys.executable, ROOT / "examples/plain.py", PHOTO, PAINTING, "-o", "out.png", "--size", "64"]
+    done = subprocess.run([*command, "--iterations", "2"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "2 of 2: L_total" in done.stdout
+    assert max(Image.open(tmp_path / "out.png").size) == 64
 
 
 def test_the_evaluator_ranks_the_photo_and_the_painting(network, photo, painting):

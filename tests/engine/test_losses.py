@@ -95,9 +95,31 @@ def test_total_loss_is_the_weighted_sum():
     assert losses.total_loss(content, style, tv, 0.5, 100.0, 0.25).item() == 0.5 * 2 + 100 * 3 + 0.25 * 5
 
 
+def moments_term(F: Array, S: Array) -> float:
+    """The distance of the means and of the centred covariances of feature maps (N, H, W) of any two sizes."""
+    N = len(F)
+    (μ_F, C_F), (μ_S, C_S) = ((x.mean(1), np.cov(x, bias=True)) for x in (F.reshape(N, -1), S.reshape(N, -1)))
+    return ((μ_F - μ_S) ** 2).sum() / (2 * N) + ((C_F - C_S) ** 2).sum() / (4 * N**2)
+
+
+def test_moments_loss_compares_means_and_centred_covariances():
+    F, S = features(5, 4, 3), features(5, 6, 7, seed=1)
+    expected = moments_term(F[0].numpy(), S[0].numpy())
+    assert losses.moments_loss(F, losses.moments(S)).item() == pytest.approx(expected)
+    assert losses.moments_distance(losses.moments(F), losses.moments(S)).item() == pytest.approx(expected)
+
+
+def test_moments_loss_tells_a_flat_sky_from_a_texture_with_the_same_gram_matrix():
+    texture = torch.tensor([0.0, 2.0], dtype=torch.float64).view(1, 1, 1, 2)
+    flat = torch.full((1, 1, 1, 2), 2**0.5, dtype=torch.float64)
+    assert losses.style_loss(flat, per_position(texture)).item() == pytest.approx(0, abs=1e-12)
+    assert losses.moments_loss(flat, losses.moments(texture)).item() > 0.2
+
+
 @pytest.mark.parametrize(
     "loss",
     [
+        pytest.param(lambda x: losses.moments_loss(x, losses.moments(features(3, 6, 2, seed=1))), id="moments"),
         pytest.param(lambda x: losses.content_loss(x, features(3, 4, 5, seed=1)), id="content"),
         pytest.param(lambda x: losses.style_loss(x, per_position(features(3, 6, 2, seed=1))), id="style"),
         pytest.param(losses.tv_loss, id="tv"),

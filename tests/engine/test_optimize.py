@@ -21,6 +21,9 @@ from styletransfer import Frame, Losses, PictureError, Settings, SettingsError, 
 from styletransfer.backbones import Backbone
 from styletransfer.optimize import Objective
 from styletransfer.schedule import plan_stages
+from tests.data import ROOT
+
+EXAMPLES = ROOT / "examples"
 
 Array = NDArray[np.float64]
 
@@ -411,6 +414,35 @@ def test_the_style_loss_is_counted_in_units_of_the_photos_own(paint, photo, pain
     P, S = (images.to_tensor(image, images.fit_size(image, 64)) for image in (photo, painting))
     assert absolute.style == pytest.approx(Objective(vgg16, quick(), P, S)(P)[0].style)
     assert absolute.style != pytest.approx(1, rel=0.1)
+
+
+def fine_detail(picture: Image.Image) -> float:
+    """The root mean square of the differences between neighbouring pixels, in grey levels."""
+    grey = array(picture.convert("L"))
+    return math.sqrt((np.diff(grey, axis=0) ** 2).mean() + (np.diff(grey, axis=1) ** 2).mean())
+
+
+@pytest.mark.slow
+def test_moments_paint_the_sky_that_gram_matrices_leave_a_photo(vgg16):
+    content, style = EXAMPLES / "content" / "china.jpg", EXAMPLES / "style" / "stained-glass.webp"
+    detail = {}
+    for objective in ("gram", "moments"):
+        *_, last = stylize(content, style, Settings(size=128, iterations=20, objective=objective), backbone=vgg16)
+        width, height = last.picture.size
+        detail[objective] = fine_detail(last.picture.crop((int(0.68 * width), 0, width, int(0.38 * height))))
+    assert detail["moments"] > 1.3 * detail["gram"]
+
+
+def test_the_run_minimises_the_moments_it_reports(photo, painting, vgg16, reference):
+    settings = quick(objective="moments", relative_style=False, iterations=1)
+    (frame,) = stylize(photo, painting, settings, backbone=vgg16)
+    x, S = (images.to_tensor(image, images.fit_size(image, 64)).double() for image in (photo, painting))
+    of_photo, of_painting = reference.activations(x), reference.activations(S)
+    expected = sum(
+        losses.moments_loss(of_photo[layer], losses.moments(of_painting[layer])).item() / 2
+        for layer in ("conv1_1", "conv2_1")
+    )
+    assert frame.losses.style == pytest.approx(expected, rel=1e-3)
 
 
 def test_content_weighs_more_in_coarser_stages(paint, photo, painting, vgg16):

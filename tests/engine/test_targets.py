@@ -60,6 +60,13 @@ def test_a_run_with_other_weights_computes_no_targets_again(photo, painting, vgg
     assert len(passes) == 4, "of the two pictures in exchanged parts, the style is known"
 
 
+def test_moments_and_gram_matrices_of_one_picture_are_not_mixed_up(vgg16, pixels):
+    gram = targets.style_targets(vgg16, pixels, STYLE)["conv1_1"]
+    moments = targets.style_targets(vgg16, pixels, STYLE, "moments")["conv1_1"]
+    assert (gram.shape, moments.shape) == ((64, 64), (64, 65))
+    assert targets.style_targets(vgg16, pixels, STYLE)["conv1_1"] is gram
+
+
 def test_another_picture_layer_or_backbone_has_targets_of_its_own(vgg16, pixels, passes):
     other = pixels.clone()
     other[0, 0, 0, 0] += 1 / 255
