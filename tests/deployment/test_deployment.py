@@ -158,7 +158,7 @@ def upload(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], Hub]:
     return run
 
 
-def test_the_upload_sends_every_file_and_removes_what_is_ours_no_more(upload: Callable[[list[str]], Hub]) -> None:
+def test_the_upload_sends_every_file_and_removes_files_of_earlier_versions(upload: Callable[[list[str]], Hub]) -> None:
     hub = upload([".gitattributes", "README.md", "app.py", "styletransfer/loop.py", "styletransfer/old.py"])
     sent = {name for what, name in hub.done if what == "CommitOperationAdd"}
     assert sent == set(upload_space.files())

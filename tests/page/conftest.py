@@ -18,7 +18,7 @@ from page import controls, layout, server, worker
 from page.config import ServerConfig
 from page.weights_download import Vgg19Download
 from styletransfer import optimize, weights
-from tests.page.helpers import UNHURRIED
+from tests.page.helpers import NEVER_EARLY
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +67,7 @@ def url(folder: Path) -> Iterator[str]:
     """The address of a server that the tests of a file share. It paints with VGG-16."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(weights, "cached_vgg19", lambda: None)
-        patch.setattr(controls, "PRESETS", UNHURRIED)
+        patch.setattr(controls, "PRESETS", NEVER_EARLY)
         patch.setenv("GRADIO_TEMP_DIR", str(folder / "gradio"))
         patch.setattr("tempfile.tempdir", str(folder))
         download = Vgg19Download()  # never started: it stands for one on a slow network
@@ -78,15 +78,15 @@ def url(folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def every_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+def every_update(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every evaluation is shown, however fast they come."""
     monkeypatch.setattr(worker, "SECONDS_PER_UPDATE", -1)
     monkeypatch.setattr(weights, "cached_vgg19", lambda: None)
-    monkeypatch.setattr(controls, "PRESETS", UNHURRIED)
+    monkeypatch.setattr(controls, "PRESETS", NEVER_EARLY)
 
 
 @pytest.fixture
-def evaluated(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+def evaluations(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Evaluations, and the most that went on at the same time."""
     counts, lock, original = Counter[str](), threading.Lock(), optimize.Objective.__call__
 

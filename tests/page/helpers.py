@@ -23,10 +23,10 @@ MINUTE = 60_000  # milliseconds
 with gr.Blocks():
     COMPONENTS = layout.create_components(ServerConfig())
 HANDLERS = Handlers(COMPONENTS, ServerConfig())  # for tests that need no server
-UNHURRIED = {**PRESETS, "balanced": replace(PRESETS["balanced"], tolerance=0)}  # runs to its last step
+NEVER_EARLY = {**PRESETS, "balanced": replace(PRESETS["balanced"], tolerance=0)}  # runs to its last step
 
 
-def arguments(**changes: Any) -> dict[str, Any]:
+def large_request(**changes: Any) -> dict[str, Any]:
     given = {
         "photo": handle_file(PHOTO),
         "painting": handle_file(PAINTING),
@@ -41,7 +41,7 @@ def arguments(**changes: Any) -> dict[str, Any]:
     return given | changes
 
 
-def file_named(folder: Path, name: str, content: bytes) -> Any:
+def save_file(folder: Path, name: str, content: bytes) -> Any:
     path = folder / name
     path.write_bytes(content)
     return handle_file(path)
@@ -57,7 +57,7 @@ def uploaded(path: Path) -> dict[str, Any]:
     return {"path": str(path)}
 
 
-def running(session: Session, **changes: Any) -> Iterator[Any]:
+def paint(session: Session, **changes: Any) -> Iterator[Any]:
     """A run of a visit, as the page starts it."""
     HANDLERS.start_run(session)
     values = positions(**changes).values()
@@ -71,7 +71,7 @@ def more(session: Session, photo: Path = PHOTO) -> Iterator[Any]:
     return HANDLERS.continue_painting(session, uploaded(photo), uploaded(PAINTING), "balanced", *values, None)
 
 
-def order(**changes: Any) -> dict[str, Any]:
+def small_request(**changes: Any) -> dict[str, Any]:
     given = {"photo": handle_file(PHOTO), "painting": handle_file(PAINTING), "size": 64, "iterations": 1}
     return {**given, "api_name": "/stylize", **changes}
 
@@ -88,7 +88,7 @@ SMALL = {
 }
 
 
-def coloured(folder: Path, number: int) -> Path:
+def save_plain_photo(folder: Path, number: int) -> Path:
     """A photo that nobody else has."""
     file = folder / f"{number}.png"
     Image.new("RGB", (64, 48), (12 * number, 255 - 12 * number, 128)).save(file)

@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Page, expect
 from page import handlers, server
 from styletransfer import metadata
 from tests.data import PAINTING, PHOTO
-from tests.page.helpers import MINUTE, UNHURRIED, arguments, open_section, slider
+from tests.page.helpers import MINUTE, NEVER_EARLY, large_request, open_section, slider
 
 DESKTOP, PHONE = pytest.param((1280, 900), id="desktop"), pytest.param((390, 844), id="phone")
 SLOW_PHONE = pytest.param((390, 844), id="phone", marks=pytest.mark.slow)
@@ -41,7 +41,7 @@ def page(url: str, browser: Browser, request: pytest.FixtureRequest) -> Iterator
     assert not errors
 
 
-def curve_points(page: Page) -> int:
+def count_points(page: Page) -> int:
     """How many evaluations the curve of the total loss shows."""
     return page.evaluate(
         """() => { const plot = document.querySelector('#curves .js-plotly-plot');
@@ -62,7 +62,7 @@ def test_a_person_paints_an_example_watches_and_stops(page: Page) -> None:
     page.get_by_role("button", name="Paint", exact=True).click()
     expect(page.locator("#status")).to_contain_text("Painting:")
     page.wait_for_function("document.querySelector('#curves .js-plotly-plot')?.data?.length == 4")
-    before, points = shown(page), curve_points(page)
+    before, points = shown(page), count_points(page)
     page.wait_for_function(f"document.querySelector('#result img').src != '{before}'")
     page.wait_for_function(
         f"document.querySelector('#curves .js-plotly-plot').data[3].y.length > {points}",
@@ -104,7 +104,7 @@ def test_a_broken_file_says_so_and_keeps_the_painting(page: Page, tmp_path: Path
     expect(page.locator("#painting img")).to_be_visible()
 
 
-def paint_small(page: Page, iterations: int) -> None:
+def paint_example(page: Page, iterations: int) -> None:
     """Paint an example at a size at which a step takes no time. A link chooses the pictures and moves the sliders."""
     page.goto(
         f"{page.url}{'&' if '?' in page.url else '?'}photo=chelsea&painting=woodcut&size=96&iterations={iterations}"
@@ -125,7 +125,7 @@ def annotations(page: Page) -> list[str]:
 
 @on_desktop
 def test_a_slider_moved_during_a_run_changes_it_and_pause_and_more_work(page: Page) -> None:
-    paint_small(page, 2000)
+    paint_example(page, 2000)
     expect(page.locator("#status")).to_contain_text("Painting:")
     open_section(page, "Adjust")
     slider(page, "style_weight").fill("8.5")
@@ -145,13 +145,13 @@ def test_a_slider_moved_during_a_run_changes_it_and_pause_and_more_work(page: Pa
 
 
 @on_desktop
-def test_two_visitors_at_once_wait_in_order_and_turn_only_their_own_run(page: Page, url: str) -> None:
+def test_two_visitors_wait_in_order_and_change_only_their_own_run(page: Page, url: str) -> None:
     other = page.context.browser.new_context(viewport=page.viewport_size).new_page()
     other.set_default_timeout(MINUTE)
     other.goto(url)
-    paint_small(page, 2000)
+    paint_example(page, 2000)
     expect(page.locator("#status")).to_contain_text("Painting:")
-    paint_small(other, 2000)
+    paint_example(other, 2000)
     expect(other.locator("#status")).to_contain_text("Waiting for a free place")
     place = other.locator("#status .progress-text")
     expect(place).to_contain_text(re.compile(r"queue: 1/1"))
@@ -183,14 +183,14 @@ def test_closed_tabs_give_their_places_to_the_next_visitor(
         for tab in tabs:
             tab.set_default_timeout(MINUTE)
             tab.goto(url)
-            paint_small(tab, 2000)
+            paint_example(tab, 2000)
             expect(tab.locator("#status")).to_contain_text(
                 "Painting:" if tab is tabs[0] else "Waiting for a free place"
             )
         expect(tabs[1].locator("#status")).to_contain_text(re.compile(r"queue: 1/1"))
         for tab in reversed(tabs):
             tab.context.close()
-        paint_small(page, 4)
+        paint_example(page, 4)
         expect(page.locator("#status")).to_contain_text("Finished: 4 of 4")
     outcomes = [record.getMessage().split("outcome=")[1] for record in caplog.records if "outcome=" in record.message]
     assert outcomes == ["left", "finished"], "the one who closed the tab while waiting never began"
@@ -199,9 +199,9 @@ def test_closed_tabs_give_their_places_to_the_next_visitor(
 @pytest.fixture
 def full_queue(url: str, connect: Callable[[str], Client]) -> Iterator[None]:
     clients = [connect(url) for _ in range(1 + server.MAX_WAITING)]
-    jobs = [clients[0].submit(**arguments(iterations=2000, size=256))]
+    jobs = [clients[0].submit(**large_request(iterations=2000, size=256))]
     next(iter(jobs[0]))  # it has the place, and the others wait
-    jobs += [client.submit(**arguments()) for client in clients[1:]]
+    jobs += [client.submit(**large_request()) for client in clients[1:]]
     deadline = time.monotonic() + 30
     while None in [job.status().rank for job in jobs[1:]] and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -211,7 +211,7 @@ def full_queue(url: str, connect: Callable[[str], Client]) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("full_queue")
-def test_where_the_queue_is_full_only_who_presses_paint_is_told(url: str, browser: Browser) -> None:
+def test_a_full_queue_is_reported_only_to_visitors_who_press_paint(url: str, browser: Browser) -> None:
     page = browser.new_page()
     page.goto(url)
     page.set_input_files("#photo input[type=file]", PHOTO)
@@ -249,8 +249,10 @@ def test_the_photos_own_colours_are_previewed_at_once(page: Page) -> None:
 
 
 @on_desktop
-def test_a_person_takes_the_picture_along(url: str, page: Page, tmp_path: Path) -> None:
-    paint_small(page, 30)
+def test_a_person_saves_the_picture_and_restores_its_settings_by_link_and_by_file(
+    url: str, page: Page, tmp_path: Path
+) -> None:
+    paint_example(page, 30)
     expect(page.locator("#status")).to_contain_text("Finished:")
     expect(page.locator("#lapse")).to_be_enabled()
     with page.expect_download() as download:
@@ -263,7 +265,7 @@ def test_a_person_takes_the_picture_along(url: str, page: Page, tmp_path: Path) 
         page.locator("#download").click()
     mine = tmp_path / "mine.png"
     mine.write_bytes(download.value.path().read_bytes())
-    assert metadata.read_settings(mine) == replace(UNHURRIED["balanced"], size=96, iterations=30)
+    assert metadata.read_settings(mine) == replace(NEVER_EARLY["balanced"], size=96, iterations=30)
     open_section(page, "Before and after")
     expect(page.locator("#compare img")).to_have_count(2)
     open_section(page, "This visit's pictures")
@@ -297,9 +299,9 @@ def test_a_person_takes_the_picture_along(url: str, page: Page, tmp_path: Path) 
     ],
     indirect=["page"],
 )
-def test_the_page_has_no_serious_barrier(url: str, page: Page, scheme: str) -> None:
+def test_the_page_has_no_serious_barrier_for_people_with_disabilities(url: str, page: Page, scheme: str) -> None:
     page.goto(f"{url}?__theme={scheme}")
-    paint_small(page, 10)
+    paint_example(page, 10)
     expect(page.locator("#status")).to_contain_text("Finished:")
     for title in ("Styles", "Adjust", "Before and after", "This visit's pictures", "Share"):
         open_section(page, title)

@@ -24,11 +24,11 @@ from page import controls, layout, server
 from page.config import ServerConfig
 from styletransfer import PRESETS, weights
 from tests.data import PAINTING, PHOTO
-from tests.page.helpers import arguments, order
+from tests.page.helpers import large_request, small_request
 
 
-def test_a_program_sees_the_picture_form_and_gets_a_png(client: Client) -> None:
-    frames = list(client.submit(**arguments()))
+def test_a_program_gets_pictures_during_the_run_and_a_png_in_the_end(client: Client) -> None:
+    frames = list(client.submit(**large_request()))
     status, png = frames[-1][1], frames[-1][3]
     assert len(frames) >= 3
     assert "Finished" in status
@@ -38,15 +38,15 @@ def test_a_program_sees_the_picture_form_and_gets_a_png(client: Client) -> None:
         assert finished.width / finished.height == pytest.approx(photo.width / photo.height, rel=0.02)
 
 
-def test_it_is_said_when_another_backbone_paints(client: Client) -> None:
-    assert "Painted with VGG-16" in client.predict(**arguments(iterations=1))[1]
+def test_the_status_says_that_vgg16_paints_in_place_of_vgg19(client: Client) -> None:
+    assert "Painted with VGG-16" in client.predict(**large_request(iterations=1))[1]
 
 
 def test_a_cancelled_job_makes_room_for_the_next(client: Client) -> None:
-    job = client.submit(**arguments(iterations=2000, size=128))
+    job = client.submit(**large_request(iterations=2000, size=128))
     next(iter(job))
     job.cancel()
-    assert "Finished" in client.predict(**arguments())[1]
+    assert "Finished" in client.predict(**large_request())[1]
 
 
 @pytest.mark.parametrize(
@@ -60,9 +60,11 @@ def test_a_cancelled_job_makes_room_for_the_next(client: Client) -> None:
         ({"preset": "cubist"}, "cubist"),
     ],
 )
-def test_bad_input_through_the_api_gets_one_sentence(client: Client, changes: dict[str, Any], sentence: str) -> None:
+def test_bad_input_of_a_program_is_refused_in_one_sentence(
+    client: Client, changes: dict[str, Any], sentence: str
+) -> None:
     with pytest.raises(AppError) as caught:
-        client.predict(**arguments(**changes))
+        client.predict(**large_request(**changes))
     assert sentence in str(caught.value)
     assert "Traceback" not in str(caught.value)
 
@@ -114,9 +116,9 @@ def test_settings_out_of_range_are_refused_and_the_server_stays_up(client: Clien
         {"second_painting": {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}},
     ):
         with pytest.raises((AppError, ValueError)) as caught:
-            client.predict(**order(**changes))
+            client.predict(**small_request(**changes))
         assert "Traceback" not in str(caught.value), changes
-    assert client.predict(**order())[3]
+    assert client.predict(**small_request())[3]
 
 
 def test_missing_and_extra_arguments_are_refused_and_the_server_stays_up(url: str, client: Client) -> None:
@@ -126,20 +128,20 @@ def test_missing_and_extra_arguments_are_refused_and_the_server_stays_up(url: st
             said = httpx.get(f"{url}gradio_api/call/stylize/{started.json()['event_id']}", timeout=60).text
             assert "event: error" in said, data
             assert "Traceback" not in said, data
-    assert client.predict(**order())[3]
+    assert client.predict(**small_request())[3]
 
 
-def test_the_health_of_the_server_can_be_asked(url: str) -> None:
+def test_a_monitor_can_ask_whether_the_server_is_up(url: str) -> None:
     answer = httpx.get(f"{url}health")
     assert answer.status_code == 200
     assert answer.json() == {"status": "ok", "painting": False}
 
 
-def test_a_job_is_one_line_in_the_log_with_nothing_of_the_visitor_in_it(
+def test_a_run_is_one_line_in_the_log_that_tells_nothing_about_the_visitor(
     client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, logger="page"):
-        client.predict(**order(iterations=3))
+        client.predict(**small_request(iterations=3))
     lines = [record.getMessage() for record in caplog.records if record.name.startswith("page")]
     assert len(lines) == 1
     assert re.fullmatch(r"job size=64 preset=balanced seconds=\d+\.\d evaluations=3 outcome=finished", lines[0])

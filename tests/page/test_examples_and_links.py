@@ -36,7 +36,7 @@ def test_a_link_opens_the_page_as_it_was() -> None:
     assert not link.ignored
 
 
-def test_a_link_never_tells_of_a_visitors_own_picture(tmp_path: Path) -> None:
+def test_a_link_never_names_a_visitors_own_picture(tmp_path: Path) -> None:
     mine = tmp_path / PHOTO.name
     mine.write_bytes(PHOTO.read_bytes() + b" ")
     assert "chelsea" not in share_link.encode(str(mine), None, "balanced", positions())
@@ -53,7 +53,7 @@ def test_a_link_never_tells_of_a_visitors_own_picture(tmp_path: Path) -> None:
         {"photo": "../../app"},
     ],
 )
-def test_a_link_that_makes_no_sense_opens_the_page_as_usual(said: dict[str, str]) -> None:
+def test_a_link_without_sense_opens_the_page_as_usual_and_says_what_it_ignored(said: dict[str, str]) -> None:
     query = urlencode(said)
     assert share_link.decode(query) == (None, None, DEFAULT_PRESET, controls.PRESETS[DEFAULT_PRESET], tuple(said))
     notice = HANDLERS.follow_link(query)[COMPONENTS.notice]

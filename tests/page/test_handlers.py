@@ -19,7 +19,7 @@ from page.handlers import Handlers
 from page.session import Session
 from styletransfer import Settings
 from tests.data import PAINTING, PHOTO
-from tests.page.helpers import COMPONENTS, HANDLERS, SMALL, more, positions, running, uploaded
+from tests.page.helpers import COMPONENTS, HANDLERS, SMALL, more, paint, positions, uploaded
 
 
 class Pressed:
@@ -29,7 +29,7 @@ class Pressed:
         self.index = index
 
 
-def test_an_example_pressed_during_a_run_leaves_the_runs_picture_alone() -> None:
+def test_an_example_pressed_during_a_run_does_not_replace_its_picture() -> None:
     session, example = Session(), examples.examples()[0]
     idle = HANDLERS.show_example(session, Pressed(0))
     HANDLERS.start_run(session)
@@ -41,7 +41,7 @@ def test_an_example_pressed_during_a_run_leaves_the_runs_picture_alone() -> None
     assert HANDLERS.show_example(session, Pressed(0)) == idle
 
 
-def marks(update: dict[Any, Any]) -> list[str]:
+def plot_marks(update: dict[Any, Any]) -> list[str]:
     return [note.text for note in update[COMPONENTS.plot].layout.annotations]
 
 
@@ -53,9 +53,9 @@ def png(update: dict[Any, Any]) -> Path:
     return Path(update[COMPONENTS.download])
 
 
-def test_what_is_changed_during_a_run_counts_in_it_and_in_no_other_visitors(every_frame: None) -> None:
+def test_a_change_during_a_run_reaches_it_and_no_other_visitors_run(every_update: None) -> None:
     mine, other = Session(), Session()
-    run, theirs = running(mine), running(other)
+    run, theirs = paint(mine), paint(other)
     for _ in range(4):
         next(run), next(theirs)
     HANDLERS.steer(mine, "balanced", *positions(style_weight=1e8, colours="luminance").values())
@@ -63,11 +63,11 @@ def test_what_is_changed_during_a_run_counts_in_it_and_in_no_other_visitors(ever
     assert mine.results[-1].settings.style_weight == 1e8
     assert mine.results[-1].settings.colours == "luminance"
     assert other.results[-1].settings.style_weight == Settings().style_weight
-    assert "changed" in marks(last)
-    assert "changed" not in marks(others_last)
+    assert "changed" in plot_marks(last)
+    assert "changed" not in plot_marks(others_last)
 
 
-def test_a_number_that_is_still_being_typed_changes_nothing(every_frame: None) -> None:
+def test_a_number_that_is_still_being_typed_changes_nothing(every_update: None) -> None:
     session = Session()
     HANDLERS.start_run(session)
     for typed in (None, "", 1e9, -1, float("nan")):  # 10 to the power of 1e9 would take hours
@@ -75,9 +75,11 @@ def test_a_number_that_is_still_being_typed_changes_nothing(every_frame: None) -
     assert session.control.receive() is None
 
 
-def test_a_weight_turned_too_far_keeps_the_picture(every_frame: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_weight_that_is_too_large_does_not_lose_the_picture(
+    every_update: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     session = Session()
-    run = running(session)
+    run = paint(session)
     for _ in range(4):
         next(run)
     monkeypatch.setattr("styletransfer.optimize.math.isfinite", lambda number: False)
@@ -87,9 +89,9 @@ def test_a_weight_turned_too_far_keeps_the_picture(every_frame: None, monkeypatc
     assert png(last).is_file()
 
 
-def test_a_paused_run_does_no_work_and_goes_on_where_it_was(every_frame: None) -> None:
+def test_a_paused_run_does_no_work_and_continues_where_it_was(every_update: None) -> None:
     session = Session()
-    run = running(session)
+    run = paint(session)
     for _ in range(4):
         next(run)
     assert HANDLERS.toggle_pause(session) == "Continue"
@@ -101,9 +103,9 @@ def test_a_paused_run_does_no_work_and_goes_on_where_it_was(every_frame: None) -
     assert "40 of 40" in status(last)
 
 
-def test_stop_ends_a_paused_run_with_its_picture(every_frame: None) -> None:
+def test_stop_ends_a_paused_run_with_its_picture(every_update: None) -> None:
     session = Session()
-    run = running(session)
+    run = paint(session)
     next(run), next(run)
     HANDLERS.toggle_pause(session)
     next(run)
@@ -113,9 +115,9 @@ def test_stop_ends_a_paused_run_with_its_picture(every_frame: None) -> None:
     assert png(last).is_file()
 
 
-def test_more_goes_on_from_the_last_picture(every_frame: None) -> None:
+def test_more_continues_the_last_picture(every_update: None) -> None:
     session = Session()
-    first = list(running(session))[-1]
+    first = list(paint(session))[-1]
     updates = list(more(session))
     assert f"{handlers.STEPS_OF_MORE} of {handlers.STEPS_OF_MORE}" in status(updates[-1])
     before, after = (np.asarray(update[COMPONENTS.result], dtype=float) for update in (first, updates[1]))
@@ -124,19 +126,19 @@ def test_more_goes_on_from_the_last_picture(every_frame: None) -> None:
     assert session.results[1].settings.iterations == 40, "what is restored is no shorter run"
 
 
-def test_more_refuses_to_lay_one_photos_picture_on_another(every_frame: None) -> None:
+def test_more_refuses_to_continue_the_picture_of_another_photo(every_update: None) -> None:
     session = Session()
-    list(running(session, iterations=2))
+    list(paint(session, iterations=2))
     with pytest.raises(gr.Error, match="The photo has changed"):
         list(more(session, PAINTING))
 
 
 def test_a_run_that_is_paused_for_too_long_ends_with_its_picture(
-    every_frame: None, monkeypatch: pytest.MonkeyPatch
+    every_update: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(handlers, "MAX_PAUSE_SECONDS", 0.3)
     session = Session()
-    run = running(session)
+    run = paint(session)
     next(run), next(run)
     HANDLERS.toggle_pause(session)
     *_, last = run
@@ -149,9 +151,9 @@ def test_more_without_a_picture_says_so() -> None:
         list(more(Session()))
 
 
-def test_the_time_lapse_is_an_animation_that_ends_on_the_picture(every_frame: None) -> None:
+def test_the_time_lapse_is_an_animation_that_ends_on_the_picture(every_update: None) -> None:
     session = Session()
-    list(running(session, iterations=120))
+    list(paint(session, iterations=120))
     result = session.results[-1]
     with Image.open(result.time_lapse) as lapse, Image.open(result.file) as finished:
         assert lapse.format == "WEBP"
@@ -185,13 +187,13 @@ def test_a_run_that_takes_too_long_ends_with_its_picture() -> None:
     assert Image.open(last[COMPONENTS.download]).size
 
 
-def test_pressing_paint_many_times_at_once_makes_one_picture_after_the_other(evaluated: Counter[str]) -> None:
+def test_pressing_paint_many_times_at_once_makes_one_picture_after_the_other(evaluations: Counter[str]) -> None:
     def painted(_: int) -> Any:
         return list(HANDLERS.stylize(Session(), uploaded(PHOTO), uploaded(PAINTING), "quick", **SMALL))
 
     with ThreadPoolExecutor(6) as threads:
         done = list(threads.map(painted, range(6)))
-    assert evaluated["most"] == 1
+    assert evaluations["most"] == 1
     assert all(isinstance(run[-1][COMPONENTS.result], Image.Image) for run in done)
 
 

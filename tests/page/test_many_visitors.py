@@ -17,18 +17,18 @@ from gradio_client import Client, handle_file
 from PIL import Image
 
 from benchmarks import soak
-from tests.page.helpers import coloured, order
+from tests.page.helpers import save_plain_photo, small_request
 
 
 def test_of_twenty_visitors_at_once_eight_are_served_in_order_and_the_others_are_told_so(
     url: str, connect: Callable[[str], Client], tmp_path: Path
 ) -> None:
     clients = [connect(url) for _ in range(20)]
-    photos = [coloured(tmp_path, number) for number in range(20)]
-    clients[0].predict(**order())  # what an estimate is made from
-    first = clients[0].submit(**order(size=128, iterations=2000))
+    photos = [save_plain_photo(tmp_path, number) for number in range(20)]
+    clients[0].predict(**small_request())  # what an estimate is made from
+    first = clients[0].submit(**small_request(size=128, iterations=2000))
     next(iter(first))  # the place is taken, so that nobody is served before all have come
-    jobs = [clients[n].submit(**order(photo=handle_file(photos[n]))) for n in range(1, 20)]
+    jobs = [clients[n].submit(**small_request(photo=handle_file(photos[n]))) for n in range(1, 20)]
     deadline = time.monotonic() + 60
     while sum(job.done() for job in jobs) < 11 and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -56,44 +56,44 @@ def test_of_twenty_visitors_at_once_eight_are_served_in_order_and_the_others_are
 
 @pytest.mark.slow
 def test_stop_and_start_fifty_times_never_computes_twice_at_once_and_grows_nothing(
-    client: Client, evaluated: Counter[str], folder: Path
+    client: Client, evaluations: Counter[str], folder: Path
 ) -> None:
     for number in range(50):
-        job = client.submit(**order(iterations=2000))
+        job = client.submit(**small_request(iterations=2000))
         next(iter(job))
         job.cancel()
         if number == 10:
             threads, early = threading.active_count(), soak.measure_state(number, os.getpid(), folder)
-    assert client.predict(**order())[3]
-    assert evaluated["most"] == 1
+    assert client.predict(**small_request())[3]
+    assert evaluations["most"] == 1
     assert threading.active_count() < threads + 10
     late = soak.measure_state(50, os.getpid(), folder)
     assert late.memory - early.memory < soak.MAX_GROWTH
     assert late.open_files - early.open_files < 10
 
 
-def wait_until_still(evaluated: Counter[str]) -> bool:
+def wait_for_end(evaluations: Counter[str]) -> bool:
     """Whether the work ends soon."""
     for _ in range(50):
-        before = evaluated["all"]
+        before = evaluations["all"]
         time.sleep(0.3)
-        if evaluated["all"] == before:
+        if evaluations["all"] == before:
             return True
     return False
 
 
 def test_a_visitor_who_leaves_ends_the_work_and_one_who_leaves_the_queue_never_starts_it(
-    url: str, client: Client, connect: Callable[[str], Client], evaluated: Counter[str]
+    url: str, client: Client, connect: Callable[[str], Client], evaluations: Counter[str]
 ) -> None:
     one, two = connect(url), connect(url)
-    running = one.submit(**order(iterations=2000))
+    running = one.submit(**small_request(iterations=2000))
     next(iter(running))
-    queued = two.submit(**order(iterations=2000))
+    queued = two.submit(**small_request(iterations=2000))
     while queued.status().rank is None:
         time.sleep(0.05)
     queued.cancel()
     two.close()
     running.cancel()
     one.close()
-    assert wait_until_still(evaluated)
-    assert client.predict(**order())[3]
+    assert wait_for_end(evaluations)
+    assert client.predict(**small_request())[3]

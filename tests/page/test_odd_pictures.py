@@ -10,12 +10,12 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 from tests.data import BAD, ODD, PHOTO, encode, exif, noise, one_sentence
-from tests.page.helpers import arguments, file_named, order
+from tests.page.helpers import large_request, save_file, small_request
 
 
 def test_a_text_named_jpg_is_refused_in_one_sentence(client: Client, tmp_path: Path) -> None:
     with pytest.raises(AppError, match=r"photo\.jpg is not in a readable format"):
-        client.predict(**arguments(photo=file_named(tmp_path, "photo.jpg", b"not a picture, but a text")))
+        client.predict(**large_request(photo=save_file(tmp_path, "photo.jpg", b"not a picture, but a text")))
 
 
 def files() -> dict[str, bytes]:
@@ -35,7 +35,7 @@ def files() -> dict[str, bytes]:
 FILES = files()
 
 
-def test_there_are_forty_kinds() -> None:
+def test_there_are_forty_odd_files() -> None:
     assert len(FILES) >= 40
     assert set(QUICK) <= set(FILES)
 
@@ -66,7 +66,7 @@ def test_an_odd_picture_is_painted_or_refused_in_one_sentence(client: Client, tm
     file = tmp_path / "holiday.jpg"
     file.write_bytes(FILES[what])
     try:
-        png = client.predict(**order(photo=handle_file(file)))[3]
+        png = client.predict(**small_request(photo=handle_file(file)))[3]
     except AppError as error:
         assert one_sentence(error), error
     else:

@@ -17,7 +17,7 @@ from playwright.sync_api import Browser
 
 from page.examples import EXAMPLES
 from tests.data import ROOT, encode, noise, one_sentence
-from tests.page.helpers import order
+from tests.page.helpers import small_request
 
 
 def test_files_outside_the_apps_folders_and_of_other_visits_are_refused(url: str, folder: Path) -> None:
@@ -44,7 +44,7 @@ def test_a_path_sent_for_a_picture_reads_no_file_of_the_server(url: str, client:
     said = httpx.get(f"{url}gradio_api/call/paint/{started['event_id']}", timeout=60).text
     assert "event: error" in said
     assert "root:" not in said
-    assert client.predict(**order())[3]
+    assert client.predict(**small_request())[3]
 
 
 ELSEWHERE = {"Host": "demo.example", "Origin": "https://elsewhere.example"}
@@ -126,5 +126,5 @@ def test_a_real_browser_tells_the_other_sites_page_from_ours(url: str, browser: 
 )
 def test_an_address_of_this_machine_or_of_none_is_refused_in_one_sentence(client: Client, address: str) -> None:
     with pytest.raises(AppError, match="save the picture, and send the file") as caught:
-        client.predict(**order(photo={"path": address, "meta": {"_type": "gradio.FileData"}}))
+        client.predict(**small_request(photo={"path": address, "meta": {"_type": "gradio.FileData"}}))
     assert one_sentence(caught.value)

@@ -19,7 +19,7 @@ from page.examples import EXAMPLES
 from page.worker import Request
 from styletransfer import Settings
 from tests.data import PAINTING, PHOTO, ROOT
-from tests.page.helpers import order
+from tests.page.helpers import small_request
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of Unix")
@@ -33,7 +33,7 @@ def test_sigterm_during_a_run_ends_the_process_within_five_seconds(tmp_path: Pat
     try:
         found = (re.findall(r"http://\S+", line) for line in server.stdout or ())
         client = Client(next(match[0] for match in found if match), verbose=False)
-        job = client.submit(**order(size=512, iterations=2000))
+        job = client.submit(**small_request(size=512, iterations=2000))
         next(iter(job))
         server.send_signal(signal.SIGTERM)
         assert server.wait(5) == 128 + signal.SIGTERM
@@ -58,12 +58,12 @@ def warm_up(painting: Path) -> None:
     worker.warm_up(Request(photo=str(PHOTO), paintings=(str(painting),), settings=settings, folder=Path()))
 
 
-def test_what_the_first_visitor_would_wait_for_is_done_before(evaluated: Counter[str]) -> None:
+def test_the_first_visitor_does_not_wait_for_the_weights(evaluations: Counter[str]) -> None:
     warm_up(EXAMPLES / "style" / "waves.webp")
-    assert evaluated["all"] == 2, "one in each stage"
+    assert evaluations["all"] == 2, "one in each stage"
 
 
-def test_warming_up_gives_way_to_a_visitor(evaluated: Counter[str]) -> None:
+def test_warming_up_does_not_keep_a_visitor_waiting(evaluations: Counter[str]) -> None:
     with worker.COMPUTE_LOCK:
         warm_up(PAINTING)
-    assert evaluated["all"] == 0
+    assert evaluations["all"] == 0

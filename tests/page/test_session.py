@@ -11,21 +11,21 @@ from gradio.state_holder import StateHolder
 
 from page import session
 from page.session import Session
-from tests.page.helpers import running
+from tests.page.helpers import paint
 
 
-def test_a_visit_keeps_a_bounded_number_of_pictures(every_frame: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_visit_stores_only_its_newest_pictures(every_update: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "MAX_RESULTS", 2)
     visit = Session()
     for _ in range(3):
-        list(running(visit, iterations=2))
+        list(paint(visit, iterations=2))
     assert [result.caption[0] for result in visit.results] == ["2", "3"]
     assert len(list(visit.folder.iterdir())) == 6
 
 
-def test_what_a_visitor_made_goes_with_the_visitor(every_frame: None) -> None:
+def test_the_pictures_of_a_visitor_are_deleted_when_the_visitor_leaves(every_update: None) -> None:
     session = Session()
-    list(running(session, iterations=2))
+    list(paint(session, iterations=2))
     file = Path(session.results[-1].file)
     assert file.is_file()
     del session

@@ -32,16 +32,25 @@ from page import (
 from page.session import Session
 from page.worker import RunControl
 from tests.data import PAINTING, PHOTO, ROOT
-from tests.page.helpers import COMPONENTS, HANDLERS, SMALL, coloured, open_section, order, slider, uploaded
+from tests.page.helpers import (
+    COMPONENTS,
+    HANDLERS,
+    SMALL,
+    open_section,
+    save_plain_photo,
+    slider,
+    small_request,
+    uploaded,
+)
 
 
-def test_nothing_of_a_visit_by_program_stays_on_disk_but_what_it_brought_and_was_given(
+def test_a_program_leaves_nothing_on_disk_but_its_uploads_and_its_picture(
     client: Client, folder: Path, tmp_path: Path
 ) -> None:
     before = {path for path in folder.rglob("*") if path.is_file()}
-    client.predict(**order(photo=handle_file(coloured(tmp_path, 17))))
+    client.predict(**small_request(photo=handle_file(save_plain_photo(tmp_path, 17))))
     with suppress(AppError):
-        client.predict(**order(photo=handle_file(coloured(tmp_path, 18)), size=-1))
+        client.predict(**small_request(photo=handle_file(save_plain_photo(tmp_path, 18)), size=-1))
     stayed = {path for path in folder.rglob("*") if path.is_file()} - before
     assert sorted(path.name for path in stayed) == ["17.png", "18.png", "image.jpeg", "painting-1.png"]
     assert not [file for visit in folder.glob("painting-*") for file in visit.iterdir()], "nor of those before"
@@ -52,14 +61,14 @@ def test_a_full_disk_costs_the_file_and_not_the_picture(client: Client, monkeypa
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(results.metadata, "save_png", full)
-    picture, status, _, png = client.predict(**order())
+    picture, status, _, png = client.predict(**small_request())
     assert "the disk is full" in status
     assert "Finished" in status
     assert picture
     assert not png
 
 
-UNTIDIED = "import app; app.storage.SECONDS_PER_CLEANUP = 1e6; app.main()"  # the test has the disk to itself
+WITHOUT_CLEANUP = "import app; app.storage.SECONDS_PER_CLEANUP = 1e6; app.main()"  # the test has the disk to itself
 
 
 @pytest.fixture
@@ -69,7 +78,7 @@ def small_disk(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     mount = f"mount -t tmpfs -o size=24m tmpfs {tmp_path}"
     if subprocess.run([*apart, mount], capture_output=True).returncode:
         pytest.skip("this machine lends no disk of its own to a process")
-    command = [*apart, f"{mount} && exec {sys.executable} -u -c '{UNTIDIED}'"]
+    command = [*apart, f"{mount} && exec {sys.executable} -u -c '{WITHOUT_CLEANUP}'"]
     environment = {**os.environ, "TMPDIR": str(tmp_path), "STYLETRANSFER_VGG19": "none"}
     server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
     found = (re.findall(r"http://\S+", line) for line in server.stdout or ())
@@ -139,7 +148,9 @@ def test_the_files_of_many_visits_stay_within_a_limit_and_the_newest_stay(
     assert sorted(path.parent.name for path in tmp_path.rglob("*.png")) == ["visit-7", "visit-8", "visit-9"]
 
 
-def test_where_the_disk_has_little_left_half_of_it_stays_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_disk_is_nearly_full_half_of_the_rest_stays_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for number in range(10):
         (tmp_path / f"{number}.png").write_bytes(bytes(1000))
         os.utime(tmp_path / f"{number}.png", (number, number))
@@ -148,7 +159,7 @@ def test_where_the_disk_has_little_left_half_of_it_stays_free(tmp_path: Path, mo
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{number}.png" for number in range(4, 10)]
 
 
-def test_visits_that_end_while_room_is_made_do_not_end_the_tidying(
+def test_visits_that_end_during_a_cleanup_do_not_end_the_cleanup(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(storage, "SECONDS_PER_CLEANUP", 0.001)
@@ -172,7 +183,7 @@ def test_visits_that_end_while_room_is_made_do_not_end_the_tidying(
     assert not folder.exists()
 
 
-def test_empty_folders_are_tidied_away_but_a_visits_own_and_those_just_made(tmp_path: Path) -> None:
+def test_old_empty_folders_are_deleted_but_not_those_of_a_visit(tmp_path: Path) -> None:
     for name in ("gradio/left", "gradio/new", "gradio/used", "painting-visit"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "gradio" / "used" / "photo.png").write_bytes(b"x")
@@ -183,7 +194,7 @@ def test_empty_folders_are_tidied_away_but_a_visits_own_and_those_just_made(tmp_
     assert stay == {"gradio", "gradio/new", "gradio/used", "painting-visit"}
 
 
-def test_a_photo_that_has_been_tidied_away_is_asked_for_again(url: str) -> None:
+def test_the_page_asks_again_for_a_photo_that_has_been_deleted(url: str) -> None:
     def bring(path: Path) -> str:
         return httpx.post(f"{url}gradio_api/upload", files={"files": path.open("rb")}).json()[0]
 
@@ -195,8 +206,8 @@ def test_a_photo_that_has_been_tidied_away_is_asked_for_again(url: str) -> None:
     assert "choose it again" in said, said
 
 
-def test_a_photo_that_is_tidied_away_during_a_run_costs_the_file_and_not_the_picture(tmp_path: Path) -> None:
-    photo = coloured(tmp_path, 5)
+def test_a_photo_that_is_deleted_during_a_run_costs_the_file_and_not_the_picture(tmp_path: Path) -> None:
+    photo = save_plain_photo(tmp_path, 5)
     session = Session()
     HANDLERS.start_run(session)
     updates = HANDLERS.stylize(session, uploaded(photo), uploaded(PAINTING), "quick", **{**SMALL, "iterations": 9})
@@ -211,7 +222,7 @@ def test_a_photo_that_is_tidied_away_during_a_run_costs_the_file_and_not_the_pic
     assert shown[COMPONENTS.compare] is None, "nothing of an earlier picture stands beside it"
 
 
-def test_what_cannot_be_noted_on_a_full_disk_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_that_a_full_disk_cannot_take_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

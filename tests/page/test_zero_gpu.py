@@ -29,7 +29,7 @@ def make_request(folder: Path, **changes: Any) -> Request:
     return Request(photo=str(PHOTO), paintings=(str(PAINTING),), settings=settings, folder=folder)
 
 
-def test_a_request_and_its_updates_cross_a_process_border(tmp_path: Path) -> None:
+def test_a_request_and_its_updates_can_be_sent_to_another_process(tmp_path: Path) -> None:
     last: Any = None
     for last in worker.run_here(pickle.loads(pickle.dumps(make_request(tmp_path)))):
         again = pickle.loads(pickle.dumps(last))
@@ -48,7 +48,7 @@ def test_the_seconds_asked_of_a_gpu_are_few_and_follow_the_preset(tmp_path: Path
     assert worker.gpu_seconds(make_request(tmp_path, size=2048, iterations=2000)) <= 120
 
 
-def test_the_real_package_without_its_gpu_leaves_the_work_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_zero_gpu_the_package_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPACE_ID", "anna/demo")
     assert worker.on_gpu(worker.run_here) is worker.run_here
     import spaces
@@ -132,7 +132,7 @@ def painted(session: Session, iterations: int, photo: Path = PHOTO) -> Iterator[
     return HANDLERS.stylize(session, {"path": str(photo)}, {"path": str(PAINTING)}, "best", *values)
 
 
-def test_a_run_across_the_border_is_shown_and_saved(zero_gpu: list[int]) -> None:
+def test_a_run_in_another_process_is_shown_and_saved(zero_gpu: list[int]) -> None:
     session = Session()
     *_, last = painted(session, 12)
     assert "Finished: 12 of 12" in last[COMPONENTS.status]
@@ -140,7 +140,7 @@ def test_a_run_across_the_border_is_shown_and_saved(zero_gpu: list[int]) -> None
     assert zero_gpu == [15]
 
 
-def test_what_is_changed_reaches_a_run_across_the_border(zero_gpu: list[int]) -> None:
+def test_a_change_reaches_a_run_in_another_process(zero_gpu: list[int]) -> None:
     session = Session()
     updates = painted(session, 600)
     next(updates), next(updates)
@@ -155,7 +155,7 @@ def test_what_is_changed_reaches_a_run_across_the_border(zero_gpu: list[int]) ->
     assert session.results[0].settings.style_weight == 1e9
 
 
-def test_stop_reaches_a_run_across_the_border(zero_gpu: list[int]) -> None:
+def test_stop_reaches_a_run_in_another_process(zero_gpu: list[int]) -> None:
     session = Session()
     updates = painted(session, 2000)
     next(updates), next(updates)
@@ -165,7 +165,7 @@ def test_stop_reaches_a_run_across_the_border(zero_gpu: list[int]) -> None:
     assert Path(last[COMPONENTS.download]).is_file()
 
 
-def test_a_visitor_who_leaves_ends_the_run_across_the_border(zero_gpu: list[int]) -> None:
+def test_a_visitor_who_leaves_ends_the_run_in_another_process(zero_gpu: list[int]) -> None:
     updates = painted(Session(), 2000)
     next(updates), next(updates)
     started = time.monotonic()
@@ -173,7 +173,7 @@ def test_a_visitor_who_leaves_ends_the_run_across_the_border(zero_gpu: list[int]
     assert time.monotonic() - started < 15
 
 
-def test_a_refusal_keeps_its_sentence_across_the_border(zero_gpu: list[int], tmp_path: Path) -> None:
+def test_a_refusal_keeps_its_sentence_from_another_process(zero_gpu: list[int], tmp_path: Path) -> None:
     (tmp_path / "notes.jpg").write_text("no picture")
     with pytest.raises(gradio.Error, match=r"notes\.jpg is not in a readable format"):
         list(painted(Session(), 4, tmp_path / "notes.jpg"))
@@ -189,7 +189,7 @@ def test_where_no_gpu_is_available_the_page_says_so(zero_gpu: list[int], monkeyp
         list(painted(Session(), 12))
 
 
-def test_a_quota_that_is_used_up_is_said_in_the_packages_own_words() -> None:
+def test_a_used_up_quota_is_reported_in_the_packages_words() -> None:
     def refused() -> Iterator[Any]:
         raise gradio.Error("You have exceeded your quota.")
         yield

@@ -107,7 +107,7 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Space]:
     space.scheduler.shutdown()
 
 
-def test_a_space_starts_without_pause_and_paints_in_the_packages_own_worker(space: Space) -> None:
+def test_a_space_has_no_pause_button_and_paints_in_the_packages_worker(space: Space) -> None:
     config = httpx.get(f"{space.url}config").json()
     pause = next(part for part in config["components"] if part["props"].get("elem_id") == "pause")
     assert not pause["props"]["visible"]
@@ -153,7 +153,7 @@ def test_a_worker_that_is_killed_in_the_middle_costs_no_picture(space: Space) ->
     assert "Finished" in space.submit(2).result()[1]
 
 
-def test_a_space_that_is_told_to_end_leaves_no_worker(space: Space) -> None:
+def test_a_space_that_ends_leaves_no_worker(space: Space) -> None:
     job = space.submit(2000)
     next(iter(job))
     next(iter(job))
