@@ -58,7 +58,7 @@ def test_every_route_gives_the_activation_and_gradient_of_the_plain_convolution(
     slabs: int, route: str, shape: tuple[int, int, int, int], fresh: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(convolution, "MAX_SLAB_BYTES", slabs)
-    monkeypatch.setattr(convolution._Routes, "_choose", lambda self, x, gate: route)
+    monkeypatch.setattr(convolution._Routes, "_choose_route", lambda self, x, gate: route)
     channels, kernels, height, width = shape
     weight, bias = layer(channels, kernels)
     x = torch.randn(1, channels, height, width, requires_grad=True)
@@ -75,7 +75,7 @@ def test_every_route_gives_the_activation_and_gradient_of_the_plain_convolution(
 
 @pytest.mark.parametrize("route", usable)
 def test_gradient_agrees_with_finite_differences(route: str, fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convolution._Routes, "_choose", lambda self, x, gate: route)
+    monkeypatch.setattr(convolution._Routes, "_choose_route", lambda self, x, gate: route)
     weight, bias = layer(16, 16)
     bias = bias.abs() + 20  # no unit near zero: the function is linear here and float32 differences are exact enough
     conv = Conv3x3(weight, bias)
@@ -151,7 +151,7 @@ def test_a_processor_without_nnpack_is_recognised(monkeypatch: pytest.MonkeyPatc
 
 
 def test_plain_route_where_no_other_is_usable(fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convolution, "usable", lambda: ("direct",))
+    monkeypatch.setattr(convolution, "usable_routes", lambda: ("direct",))
     weight, bias = layer(16, 16)
     x = torch.randn(1, 16, 20, 20)
     assert torch.equal(Conv3x3(weight, bias)(x), nnf.relu(nnf.conv2d(x, weight, bias, padding=1)))
@@ -182,3 +182,23 @@ def test_other_precisions_and_batches_take_the_plain_route(dtype: torch.dtype, b
     weight, bias = (t.to(dtype) for t in layer(16, 16))
     x = torch.randn(batch, 16, 12, 12, dtype=dtype)
     assert torch.equal(Conv3x3(weight, bias)(x), nnf.relu(nnf.conv2d(x, weight, bias, padding=1)))
+
+
+@pytest.mark.parametrize("name", usable)
+def test_a_pinned_route_gives_the_same_bits_whatever_is_fastest(
+    name: str, fresh: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weight, bias = layer(16, 16)
+    x = torch.randn(1, 16, 40, 40)
+    expected = ROUTES[name](lambda: weight, bias)(x)
+    monkeypatch.setattr(convolution._Routes, "_time_routes", lambda *_: pytest.fail("timed"))
+    convolution.pin_route(name)
+    try:
+        assert torch.equal(Conv3x3(weight, bias)(x), expected)
+    finally:
+        convolution.pin_route(None)
+
+
+def test_a_route_that_does_not_exist_cannot_be_pinned() -> None:
+    with pytest.raises(KeyError):
+        convolution.pin_route("fastest")
