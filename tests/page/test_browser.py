@@ -241,6 +241,7 @@ def test_before_the_first_picture_nothing_but_the_first_step_is_above_the_fold(p
 @on_desktop
 def test_the_photos_own_colours_are_previewed_at_once(page: Page) -> None:
     page.locator("#examples .thumbnail-item").first.click()
+    expect(page.locator("#result img")).to_be_visible()  # on a phone it moves the sections down
     open_section(page, "Adjust")
     expect(page.locator("#preview img")).to_be_visible()
     before = page.locator("#preview img").get_attribute("src")
