@@ -23,6 +23,8 @@ from tests.page.helpers import MINUTE, NEVER_EARLY, large_request, open_section,
 DESKTOP, PHONE = pytest.param((1280, 900), id="desktop"), pytest.param((390, 844), id="phone")
 SLOW_PHONE = pytest.param((390, 844), id="phone", marks=pytest.mark.slow)
 on_both = pytest.mark.parametrize("page", [DESKTOP, PHONE], indirect=True)
+SLOW_DESKTOP = pytest.param((1280, 900), id="desktop", marks=pytest.mark.slow)
+on_phone = pytest.mark.parametrize("page", [SLOW_DESKTOP, PHONE], indirect=True)  # and slowly on a desktop
 on_desktop = pytest.mark.parametrize("page", [DESKTOP, SLOW_PHONE], indirect=True)  # and among the slow on a phone
 
 
@@ -53,7 +55,7 @@ def shown(page: Page) -> str:
     return page.locator("#result img").get_attribute("src") or ""
 
 
-@on_both
+@on_phone
 def test_a_person_paints_an_example_watches_and_stops(page: Page) -> None:
     page.locator("#examples .thumbnail-item").first.click()
     expect(page.locator("#photo img")).to_be_visible()
@@ -144,7 +146,8 @@ def test_a_slider_moved_during_a_run_changes_it_and_pause_and_more_work(page: Pa
     expect(page.locator("#status")).to_contain_text(f"{handlers.STEPS_OF_MORE} of {handlers.STEPS_OF_MORE}")
 
 
-@on_desktop
+@pytest.mark.slow
+@on_both
 def test_two_visitors_wait_in_order_and_change_only_their_own_run(page: Page, url: str) -> None:
     other = page.context.browser.new_context(viewport=page.viewport_size).new_page()
     other.set_default_timeout(MINUTE)
@@ -293,7 +296,7 @@ def test_a_person_saves_the_picture_and_restores_its_settings_by_link_and_by_fil
 @pytest.mark.parametrize(
     ("page", "scheme"),
     [
-        pytest.param((1280, 900), "light", id="desktop-light"),
+        pytest.param((1280, 900), "light", id="desktop-light", marks=pytest.mark.slow),
         pytest.param((390, 844), "dark", id="phone-dark"),
         pytest.param((1280, 900), "dark", id="desktop-dark", marks=pytest.mark.slow),
         pytest.param((390, 844), "light", id="phone-light", marks=pytest.mark.slow),
