@@ -39,6 +39,7 @@ def test_the_plain_loop_and_the_engine_minimise_the_same_loss(network, photo, pa
     assert (gradient - y.grad).norm() < 2e-2 * y.grad.norm()
 
 
+@pytest.mark.slow
 def test_the_plain_loop_does_not_profit_from_the_engines_settings(monkeypatch):
     script = "import sys, benchmarks.plain_loop, benchmarks.subprocess_iter; sys.exit('styletransfer' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT).returncode == 0

@@ -207,6 +207,7 @@ def test_the_options_are_read_before_anything_heavy_is_imported() -> None:
     assert done.stdout.split() == ["set()"], "their environment is set first, and a wrong option is refused at once"
 
 
+@pytest.mark.slow
 def test_nothing_heavy_happens_when_the_page_is_imported() -> None:
     script = (
         "from page import layout; from styletransfer import backbones; print(backbones.vgg16.cache_info().currsize)"

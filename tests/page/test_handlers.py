@@ -53,6 +53,7 @@ def png(update: dict[Any, Any]) -> Path:
     return Path(update[COMPONENTS.download])
 
 
+@pytest.mark.slow
 def test_a_change_during_a_run_reaches_it_and_no_other_visitors_run(every_update: None) -> None:
     mine, other = Session(), Session()
     run, theirs = paint(mine), paint(other)
@@ -151,6 +152,7 @@ def test_more_without_a_picture_says_so() -> None:
         list(more(Session()))
 
 
+@pytest.mark.slow
 def test_the_time_lapse_is_an_animation_that_ends_on_the_picture(every_update: None) -> None:
     session = Session()
     list(paint(session, iterations=120))

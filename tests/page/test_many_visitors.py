@@ -20,6 +20,7 @@ from benchmarks import soak
 from tests.page.helpers import save_plain_photo, small_request
 
 
+@pytest.mark.slow
 def test_of_twenty_visitors_at_once_eight_are_served_in_order_and_the_others_are_told_so(
     url: str, connect: Callable[[str], Client], tmp_path: Path
 ) -> None:
