@@ -27,9 +27,9 @@ if missing := set(STEERABLE) - LABELS.keys():
     raise RuntimeError(f"These settings can be changed during a run but have no label here: {', '.join(missing)}.")
 
 START_CONTROLS = tuple(name for name in LABELS if name not in STEERABLE)
-"""What is fixed when a run starts."""
+"""The controls that are fixed when a run starts."""
 LIVE_CONTROLS = tuple(name for name in LABELS if name in STEERABLE)
-"""What can be changed while a run is on, and takes effect at its next step."""
+"""The controls that can change during a run, and take effect at its next step."""
 CONTROLS = tuple(LABELS)
 
 

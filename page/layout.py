@@ -11,7 +11,7 @@ import gradio as gr
 from styletransfer.settings import PRESETS
 
 from .config import ServerConfig
-from .controls import LIVE_CONTROLS, START_CONTROLS, control
+from .controls import CONTROLS, LIVE_CONTROLS, START_CONTROLS, control
 from .examples import example_gallery, image_input, random_pair, style_gallery
 from .handlers import Components, Handlers
 from .session import Session
@@ -144,7 +144,7 @@ def create_components(config: ServerConfig) -> Components:
         styles=styles,
         surprise=surprise,
         preset=preset,
-        controls={**start_controls, **live_controls},
+        controls={name: {**start_controls, **live_controls}[name] for name in CONTROLS},
         preview=preview,
         outcome=outcome,
         result=result,

@@ -103,7 +103,7 @@ async def fetch(url: str) -> httpx.Response:
 
     Raises gr.Error for a file that is too large; ValueError, OSError or httpx.HTTPError otherwise.
     """
-    for _ in range(MAX_REDIRECTS):
+    for _ in range(MAX_REDIRECTS + 1):
         transport = safehttpx.AsyncSecureTransport(await safehttpx.async_validate_url(httpx.URL(url).host))
         async with httpx.AsyncClient(transport=transport) as client, client.stream("GET", url) as response:
             if response.has_redirect_location:

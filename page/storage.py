@@ -19,7 +19,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 MAX_STORED_BYTES = 4 << 30
-MAX_FILES = 50_000  # to list so many takes a second
+MAX_FILES = 50_000  # listing this many takes a second
 SECONDS_PER_CLEANUP = 10.0
 MAX_EMPTY_FOLDER_AGE = 600.0  # seconds; by then no file is on its way into an empty folder any more
 
@@ -35,7 +35,7 @@ def create_folder() -> Iterator[Path]:
         tempfile.tempdir = name
         os.environ["GRADIO_TEMP_DIR"] = str(Path(name) / "gradio")
 
-        # To raise KeyboardInterrupt, which Gradio handles, would not do: Gradio then waits five seconds for connected
+        # Raising KeyboardInterrupt, which Gradio handles, would not do: Gradio then waits five seconds for connected
         # visitors. By then the container may have been killed, and nothing is deleted.
         def terminate(number: int, _: object) -> None:
             for worker in multiprocessing.active_children():

@@ -1,4 +1,4 @@
-"""A run across the border of a process: a Request goes in, Updates come out, and a RunControl reaches it through files.
+"""A run across a process boundary: a Request goes in, Updates come out, and a RunControl reaches it through files.
 
 On a ZeroGPU Space the GPU belongs to another process. The request is pickled into it, and each update out of it.
 """

@@ -82,8 +82,8 @@ class Backbone:
         """Divide every layer by its mean activation on a fixed sheet of four photos.
 
         The paper has one factor per filter. With those (capped at 50 times the layer's) the style loss of a photo was
-        900 to 1400 times larger, and L-BFGS hardly kept a curvature pair before the next jump (256 px, two pairs, 60
-        iterations): four photos say too little of a filter that rarely fires.
+        900 to 1400 times larger, and L-BFGS hardly kept a curvature pair before the loss next jumped (256 px, two
+        pairs, 60 iterations): four photos say too little about a filter that rarely fires.
         """
         sheet = images.load(CALIBRATION).image
         sheet_pixels = images.to_tensor(sheet, sheet.size).to(self.device)

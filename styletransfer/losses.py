@@ -1,5 +1,4 @@
-"""The losses of Gatys, Ecker & Bethge (CVPR 2016), each in one place, with the paper's symbols, and beside its style
-loss another: moments.
+"""The losses of Gatys, Ecker & Bethge (CVPR 2016), in the paper's notation, and a second style loss, on moments.
 
 F and P are feature maps of shape (1, N, H, W): N channels, M = H·W positions.
 """
@@ -91,13 +90,13 @@ def moments(F: Tensor) -> Tensor:
     return torch.cat([μ[:, None], C], dim=1)
 
 
-def moments_loss(F: Tensor, A: Tensor) -> Tensor:
-    """1/(2 N) Σ (μ − μ_A)² + 1/(4 N²) Σ (C − C_A)², where `A` holds the painting's moments, (N, 1 + N).
+def moments_loss(F: Tensor, painting: Tensor) -> Tensor:
+    """1/(2 N) Σ (μ − μ_A)² + 1/(4 N²) Σ (C − C_A)², where `painting` holds its moments, (N, 1 + N).
 
     A Gram matrix mixes the mean with the variation around it, so that a bright, flat sky can match it. Only texture can
     match the centred covariance. (Yeh et al. 2019, arXiv 1910.09447, compare the two.)
     """
-    return moments_distance(moments(F), A)
+    return moments_distance(moments(F), painting)
 
 
 def moments_distance(a: Tensor, b: Tensor) -> Tensor:
@@ -121,9 +120,9 @@ STYLE_LOSSES = {
 """The style losses by the name that Settings.objective gives them."""
 
 
-def tv_loss(I: Tensor) -> Tensor:  # noqa: E741 - the symbol of the formula
-    """L_tv = Σ ((I_{i,j+1} − I_{i,j})² + (I_{i+1,j} − I_{i,j})²), pixels in [0, 1]."""
-    return I.diff(dim=-1).square().sum() + I.diff(dim=-2).square().sum()
+def tv_loss(x: Tensor) -> Tensor:
+    """L_tv = Σ ((x_{i,j+1} − x_ij)² + (x_{i+1,j} − x_ij)²), for pixels x (1, 3, H, W) in [0, 1]."""
+    return x.diff(dim=-1).square().sum() + x.diff(dim=-2).square().sum()
 
 
 def total_loss(content: Tensor, style: Tensor, tv: Tensor, α: float, β: float, γ: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""The images of a run at any size, and the numbers that follow from them: what optimize.py minimises over."""
+"""The inputs of a run (images, settings, network), and the images, targets and stages derived from them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ Such an image is made of lines or dots that vanish when it is small: a woodcut h
 docs/method.md has the figures.
 """
 STYLE_SCALE_SIZE = 256
-"""The long side, in pixels, at which the photo's own style loss is measured: see Settings.relative_style."""
+"""The long side, in pixels, at which the photo's own style loss is measured, unless the coarsest stage is larger: see
+Settings.relative_style."""
 MIN_STYLE_SCALE = 0.05
 """The least style scale. A photo almost in the painting's style would otherwise weigh without bound; usual values are
 0.3 to 10."""
@@ -87,8 +88,8 @@ class Problem:
     def plan_stages(self) -> list[Stage]:
         """Plan the stages, leaving out those at which the style image's pattern has vanished.
 
-        The next stage then gets a quarter of their iterations. A run that continues from `init_image` has one stage,
-        at full size. Raises PictureError if an image would be too narrow for the layers.
+        The next stage then gets a quarter of their iterations, up to MAX_COARSE_ITERATIONS in all. A run that continues
+        from `init_image` has one stage, at full size. Raises PictureError if an image would be too narrow for the layers.
         """
         min_size = self._min_stage_size()
         if self.init_image:
@@ -156,6 +157,6 @@ class Problem:
 
 
 def _pattern_vanishes(coarse: targets.Targets, fine: targets.Targets) -> bool:
-    """Whether an image with these Gram matrices at two sizes is made of what only the finer size shows."""
-    energies = [sum(A.square().mean().item() for A in grams.values()) for grams in (coarse, fine)]
+    """Return whether the style image, of which these are the statistics, loses its pattern at the coarser size."""
+    energies = [sum(statistic.square().mean().item() for statistic in layers.values()) for layers in (coarse, fine)]
     return energies[0] < MIN_PATTERN_ENERGY * energies[1]

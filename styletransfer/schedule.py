@@ -23,9 +23,9 @@ class Stage(NamedTuple):
 def plan_stages(settings: Settings, min_size: int) -> list[Stage]:
     """Plan the stages from coarse to fine, each twice the size of the one before and none below `min_size` pixels.
 
-    Coarse stages get more iterations, as 3 : 2 : 1, because each costs a quarter of one at the next size. No coarse
-    stage gets more than MAX_COARSE_ITERATIONS or an equal share, whichever is more, so that the finer ones start
-    soon. docs/method.md has the figures.
+    Coarse stages of a short run get more iterations, as 3 : 2 : 1, because each costs a quarter of one at the next
+    size. No coarse stage gets more than MAX_COARSE_ITERATIONS or an equal share, whichever is more, so that the finer
+    ones start soon. docs/method.md has the figures.
     """
     sizes = [settings.size >> k for k in range(settings.stages)]
     sizes = [size for size in sizes if size >= min_size or size == settings.size][: settings.iterations]

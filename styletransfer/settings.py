@@ -1,4 +1,4 @@
-"""Every setting of the engine, once: default, range, step and help. Sliders, flags and docs are built from here."""
+"""Every setting of the engine, once: default, range, step and help. Sliders and flags are built from them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _knob(default: Any, help: str, **limits: Any) -> Any:
 class Settings:
     """The objective and the length of a run. Immutable; a value out of range raises SettingsError in one sentence.
 
-    α, β, γ and w_l are those of L_total = α L_content + β Σ_l w_l E_l + γ L_tv (Gatys et al. 2016, eq. 7),
+    α, β, γ and w_l are those of L_total = α L_content + β Σ_l w_l E_l + γ L_tv (Gatys et al. 2016, eq. 7, plus γ L_tv),
     on a backbone rescaled to mean activation 1 (see backbones.py) and pixels in [0, 1].
     """
 
@@ -73,7 +73,7 @@ class Settings:
     objective: str = _knob(
         "gram",
         "Style loss: Gram matrices, as in the paper (gram), or the mean and covariance of each layer (moments), which "
-        "paints skies and walls as well.",
+        "also paints skies and walls.",
         choices=("gram", "moments"),
     )
     colours: str = _knob(
@@ -90,9 +90,7 @@ class Settings:
         step=0.1,
     )
     mix: float = _knob(0.5, "Share of the second painting, where there are two.", low=0.0, high=1.0, step=0.05)
-    relative_style: bool = _knob(
-        True, "Measure the style loss in units of the photo's own, so that one β suits all paintings."
-    )
+    relative_style: bool = _knob(True, "Divide the style loss by the photo's own, so that one β suits all paintings.")
     stages: int = _knob(
         3, "Sizes to paint at, at most, each twice the one before; 1 is the paper's.", low=1, high=6, step=1
     )
@@ -135,7 +133,7 @@ class Settings:
 
     @property
     def layer_weights(self) -> dict[str, float]:
-        """w_l of each style layer: 1/5 each for the paper's five (section 2.2)."""
+        """w_l of each style layer: 1/5 each for the paper's five (equal shares, as in the paper)."""
         if self.style_layer_weights is None:
             return dict.fromkeys(self.style_layers, 1 / len(self.style_layers))
         return dict(zip(self.style_layers, self.style_layer_weights, strict=True))
@@ -188,7 +186,7 @@ def _check_weights(name: str, value: Any) -> tuple[float, ...] | None:
     return tuple(float(w) for w in value)
 
 
-# On two cores at 512 px, quick takes 10 s, balanced 40 s and best 3 minutes (benchmarks/RESULTS.md). Classic is the
+# benchmarks/RESULTS.md says how long each takes. Classic is the
 # configuration of the paper as students implement it: one size, both images squashed to 512×512, 300 iterations of
 # L-BFGS from the photo, no total variation, the style loss without a scale.
 PRESETS: Mapping[str, Settings] = MappingProxyType(

@@ -42,7 +42,7 @@ def content_targets(backbone: Backbone, content_image: Tensor, layers: tuple[str
 @_cached(key=partial(_key, "style"))
 @torch.no_grad()
 def style_targets(backbone: Backbone, style_image: Tensor, layers: tuple[str, ...], objective: str = "gram") -> Targets:
-    """A: the statistics that `objective`, one of losses.STYLE_LOSSES, compares, of an image (1, 3, H, W) in [0, 1].
+    """A: for each layer, the statistic that `objective` compares, of an image (1, 3, H, W) in [0, 1].
 
     For "gram" these are the Gram matrices per position of eq. 4, each (N, N).
     """
