@@ -89,7 +89,8 @@ class Problem:
         """Plan the stages, leaving out those at which the style image's pattern has vanished.
 
         The next stage then gets a quarter of their iterations, up to MAX_COARSE_ITERATIONS in all. A run that continues
-        from `init_image` has one stage, at full size. Raises PictureError if an image would be too narrow for the layers.
+        from `init_image` has one stage, at full size.
+        Raises PictureError if an image would be too narrow for the layers.
         """
         min_size = self._min_stage_size()
         if self.init_image:
