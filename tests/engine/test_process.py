@@ -1,0 +1,65 @@
+"""A program that imports the package keeps its own settings; the command line and the page set theirs before torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.data import ROOT
+
+
+def run(script: str) -> str:
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_importing_the_package_changes_neither_the_environment_nor_the_allocator_and_loads_no_torch() -> None:
+    script = """
+import ctypes, os, sys
+before = dict(os.environ)
+calls, CDLL = [], ctypes.CDLL
+ctypes.CDLL = lambda name: type("C", (), {"mallopt": lambda self, *option: calls.append(option)})()
+import styletransfer
+print(dict(os.environ) == before, calls, "torch" in sys.modules)
+ctypes.CDLL = CDLL
+styletransfer.stylize
+print("torch" in sys.modules)
+"""
+    assert run(script).split("\n")[:2] == ["True [] False", "True"]
+
+
+@pytest.mark.parametrize("value", [None, "ACTIVE"])
+def test_tuning_the_process_leaves_a_value_of_the_callers_alone(value: str | None) -> None:
+    script = f"""
+import os
+os.environ.pop("OMP_WAIT_POLICY", None)
+if {value!r}:
+    os.environ["OMP_WAIT_POLICY"] = {value!r}
+import styletransfer
+styletransfer.tune_process()
+print(os.environ["OMP_WAIT_POLICY"])
+"""
+    assert run(script).strip() == (value or "PASSIVE")
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "import runpy; runpy.run_module('styletransfer', run_name='__main__', alter_sys=True)",
+        "import app; app.main()",
+    ],
+    ids=["command line", "page"],
+)
+def test_the_process_is_tuned_before_torch_is_loaded(start: str) -> None:
+    script = f"""
+import sys, styletransfer
+def tune():
+    print("torch" in sys.modules)
+    sys.exit()
+styletransfer.tune_process = tune
+{start}
+"""
+    assert run(script).strip() == "False"
