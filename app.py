@@ -49,14 +49,14 @@ def main() -> None:
         from page import layout, server, worker
         from page.examples import examples
         from page.weights_download import Vgg19Download
-        from styletransfer import weights
+        from styletransfer import backbones, weights
 
         download = None
         if not config.vgg19_file and not weights.cached_vgg19():
             download = Vgg19Download()
             download.start()
         if worker.ZERO_GPU:
-            worker.load_backbone(config)  # at launch ZeroGPU takes what its workers will get
+            backbones.load(vgg19_file=config.vgg19_file)  # at launch ZeroGPU takes what its workers will get
         server.log_to_stderr()
         page = layout.build(config, download)
         server.launch(

@@ -19,8 +19,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 from PIL import Image
 
-from styletransfer import Frame, Losses, Settings, StyleTransferError, WeightsError, backbones, metadata, stylize
-from styletransfer.backbones import Backbone
+from styletransfer import Frame, Losses, Settings, StyleTransferError, backbones, metadata, stylize
 
 from .config import ServerConfig
 
@@ -113,19 +112,6 @@ def gpu_seconds(request: Request) -> int:
     return min(120, 15 + round(request.settings.iterations * request.settings.size**2 * 2e-7))
 
 
-def load_backbone(config: ServerConfig, name: str = "auto") -> tuple[Backbone, str]:
-    """Return the network called `name`, and a sentence if it is a second choice.
-
-    Raises WeightsError if `name` is not auto and its weights are missing or broken.
-    """
-    try:
-        return backbones.load(name, config.vgg19_file)
-    except WeightsError as error:
-        if name != "auto":
-            raise
-        return backbones.vgg16(), f"Painted with VGG-16: {error}"
-
-
 def run_here(request: Request) -> Iterator[Update | Failure]:
     """Paint in this process. The last value says how the run ended, or why it failed."""
     control = RunControl(request.folder)
@@ -153,7 +139,7 @@ def run_here(request: Request) -> Iterator[Update | Failure]:
         )
 
     try:
-        backbone, fallback = load_backbone(request.config, request.settings.backbone)
+        backbone, fallback = backbones.load(request.settings.backbone, request.config.vgg19_file)
         notes = (fallback,)
         frames = stylize(
             request.photo, request.paintings, request.settings, backbone=backbone, init_image=request.init_image
@@ -228,7 +214,7 @@ def warm_up(request: Request) -> None:
     It computes one step in each stage, and ends as soon as a visitor's run starts, which does the same.
     """
     with suppress(StyleTransferError, StopIteration):  # whoever tries it again will see the error
-        backbone, _ = load_backbone(request.config, request.settings.backbone)
+        backbone, _ = backbones.load(request.settings.backbone, request.config.vgg19_file)
         settings = replace(request.settings, iterations=request.settings.stages)
         frames = stylize(request.photo, request.paintings, settings, backbone=backbone)
         while COMPUTE_LOCK.acquire(blocking=False):

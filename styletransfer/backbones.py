@@ -137,13 +137,11 @@ def load(name: str = "auto", vgg19_file: Path | None = None) -> tuple[Backbone, 
 
     Nothing is downloaded. auto takes vgg19 if its weights are on this machine, else vgg16. `vgg19_file` takes the place
     of the caches that are searched for them.
-    Raises WeightsError if vgg19 is asked for by name, or by file, and cannot be loaded.
+    Raises WeightsError if vgg19 is asked for by name and cannot be loaded.
     """
     if name == "vgg16":
         return vgg16(), ""
-    if vgg19_file:
-        return vgg19(vgg19_file), ""
-    file = weights.cached_vgg19()
+    file = vgg19_file or weights.cached_vgg19()
     missing = "weights of VGG-19 (548 MB) are not on this machine"
     if file is None and name == "vgg19":
         raise WeightsError(f"The {missing}: download them first, or choose vgg16.")

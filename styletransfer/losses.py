@@ -86,7 +86,7 @@ def gram_distance(G: Tensor, A: Tensor) -> Tensor:
 def moments(F: Tensor) -> Tensor:
     """The mean μ = F 1 / M and the centred covariance C = F Fᵀ / M − μ μᵀ, side by side: [μ C] of shape (N, 1 + N)."""
     μ = F.mean((0, 2, 3))
-    C = gram_matrix(F) / F[0, 0].numel() - torch.outer(μ, μ)
+    C = gram_matrix_per_position(F) - torch.outer(μ, μ)
     return torch.cat([μ[:, None], C], dim=1)
 
 

@@ -177,10 +177,10 @@ def test_the_page_warms_up_once_it_is_open_but_not_on_a_zero_gpu(zero_gpu: str) 
     script = """
 import time, gradio, app
 from page import worker
-from styletransfer import weights
+from styletransfer import backbones, weights
 gradio.Blocks.block_thread = lambda page: time.sleep(1)
 worker.warm_up = lambda request: print("warms up", request.settings.size)
-worker.load_backbone = lambda config: None
+backbones.load = lambda vgg19_file: None
 weights.cached_vgg19 = lambda: app.Path("vgg19.pth")
 app.main()
 """

@@ -213,6 +213,21 @@ def test_vgg16_asked_for_by_name_needs_no_note(vgg19, vgg16, request):
     assert backbones.load("vgg16") == (vgg16, "")
 
 
+def test_a_file_that_was_named_takes_the_place_of_the_caches(tmp_path, some_vgg19, vgg16):
+    named = tmp_path / "named.pth"
+    assert backbones.load("auto", named)[0] is not backbones.load("auto")[0]
+
+
+def test_a_broken_file_that_was_named_is_said_beside_vgg16_and_refused_by_name(tmp_path, vgg16):
+    broken = tmp_path / "broken.pth"
+    broken.write_bytes(b"no weights")
+    backbone, note = backbones.load("auto", broken)
+    assert backbone is vgg16
+    assert "broken.pth" in note
+    with pytest.raises(WeightsError, match=r"broken\.pth"):
+        backbones.load("vgg19", broken)
+
+
 def test_the_note_of_a_second_choice_is_with_every_frame(no_vgg19, photo, painting):
     settings = Settings(size=64, iterations=2, stages=1, content_layers=["conv2_1"], style_layers=["conv1_1"])
     _, note = backbones.load("auto")
