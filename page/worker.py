@@ -120,6 +120,7 @@ def run_here(request: Request) -> Iterator[Update | Failure]:
     losses, marks = list[Losses](), dict[int, str]()
     frame: Frame | None = None
     end: RunEnd | None = None
+    searching = False  # for neighbours: the frame before comes again
     notes: tuple[str, ...] = ()
 
     def make_update(frame: Frame, end: RunEnd | None, message: str = "") -> Update:
@@ -145,15 +146,22 @@ def run_here(request: Request) -> Iterator[Update | Failure]:
             request.photo, request.paintings, request.settings, backbone=backbone, init_image=request.init_image
         )
         while not end:
-            changed = control.receive() if frame else None
+            changed = control.receive() if frame or searching else None
             with COMPUTE_LOCK:
-                frame, previous = frames.send(changed), frame
-            weighted = frame.weighted
-            losses.append(weighted if frame.settings.tv_weight else weighted._replace(tv=frame.losses.tv))
+                found = frames.send(changed)
+            searching = found.iteration == (frame.iteration if frame else 0)
+            if searching and not frame:
+                if control.stopped:
+                    raise StyleTransferError("Stopped before the first step.")
+                continue
+            frame, previous = found, frame
+            if not searching:
+                weighted = frame.weighted
+                losses.append(weighted if frame.settings.tv_weight else weighted._replace(tv=frame.losses.tv))
             if previous and previous.settings != frame.settings:
                 marks[frame.iteration] = "changed"
             if not previous or previous.size != frame.size:
-                marks[frame.iteration] = f"{frame.size} px"
+                marks[frame.iteration] = f"{frame.size} px · {frame.style_loss}"
             now, message = time.monotonic(), ""
             if frame.iteration == frame.iterations:
                 end = RunEnd.FINISHED

@@ -85,6 +85,7 @@ def _build_parser() -> argparse.ArgumentParser:
     )
     for setting in fields(Settings):
         add("--" + setting.name.replace("_", "-"), **_flag_options(setting.metadata["knob"], setting.default))
+    add("--keep", metavar="MASK", type=Path, help="Picture that is white where the photo should be kept most.")
     add("--weights", metavar="FILE", type=Path, help="VGG-19 to use, as published by torchvision or timm.")
     add("--log", metavar="LOSSES.csv", type=Path, default=os.devnull, help="Where to write the losses.")
     add("--quiet", action="store_true", help="Print no progress bar and no success message.")
@@ -130,17 +131,21 @@ def _read_settings(args: argparse.Namespace) -> Settings:
 
 def _run(args: argparse.Namespace, settings: Settings) -> int:
     """Check everything, paint, save; returns the exit code. Raises StyleTransferError."""
-    last: Frame | None = None
+    last: Frame | None = None  # with a picture that has been painted on
     exit_code = 0
     try:
         content, style = _load(args.content), tuple(_load(path) for path in args.style)
+        keep = _load(args.keep) if args.keep else None
         _check_paths(args)
         with (
             _write_log(args.log) as log,
-            closing(stylize(content, style, settings, _load_backbone(args, settings))) as frames,
+            closing(stylize(content, style, settings, _load_backbone(args, settings), keep=keep)) as frames,
             _show_progress(settings.iterations, quiet=args.quiet) as show,
         ):
-            for last in frames:
+            for frame in frames:
+                if frame.iteration == (last.iteration if last else 0):
+                    continue  # neighbours are being searched
+                last = frame
                 if last.iteration == 1:
                     _print_notes(last)
                 log(last)
@@ -170,7 +175,7 @@ def _load(path: Path) -> Image.Image:
 
 def _check_paths(args: argparse.Namespace) -> None:
     """Raise SettingsError if an input would be overwritten, or if the picture could not be saved."""
-    read = [path for path in (args.content, *args.style, args.weights) if path]
+    read = [path for path in (args.content, *args.style, args.keep, args.weights) if path]
     for written, others in ((args.output, read), (args.log, [*read, args.output])):
         if any(_is_same_file(written, other) for other in others):
             raise SettingsError(f"{written} is named twice and would be overwritten: give another name.")

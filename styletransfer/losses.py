@@ -29,9 +29,15 @@ class Losses(NamedTuple):
     total: float
 
 
-def content_loss(F: Tensor, P: Tensor) -> Tensor:
-    """L_content = ½ Σ (F − P)² (eq. 1)."""
-    return 0.5 * (F - P).square().sum()
+def content_loss(F: Tensor, P: Tensor, keep: Tensor | None = None) -> Tensor:
+    """L_content = ½ Σ k (F − P)² (eq. 1), with a weight k for each position, `keep` (1, 1, H, W), or 1 everywhere."""
+    change = (F - P).square()
+    return 0.5 * (change if keep is None else keep * change).sum()
+
+
+def content_variation(P: Tensor) -> Tensor:
+    """½ Σ (P − P̄)², where P̄ is the mean over positions: L_content of an image that shows nothing."""
+    return 0.5 * (P - P.mean((2, 3), keepdim=True)).square().sum()
 
 
 def gram_matrix(F: Tensor) -> Tensor:

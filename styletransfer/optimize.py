@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as nnf
-from PIL import Image
+from PIL import Image, ImageChops
 from torch import Tensor
 
-from . import backbones, images, losses, targets
+from . import backbones, faces, images, losses, neighbours, targets
 from .backbones import Backbone
 from .cpu import memory
 from .errors import PictureError, SettingsError
@@ -35,6 +35,14 @@ COARSER_CONTENT_FACTOR = 2.0
 
 Finer stages do not find again what a coarse one has lost. docs/method.md has the figures.
 """
+CONTENT_SCALE = 1.2e6
+"""α times this is the weight of the whole content, relative to the photo's own variation: see Objective."""
+MIN_CONTENT_VARIATION = 50.0
+"""The least variation per position. A photo of one colour has none to be relative to; usual values are 250 to 2000."""
+NEIGHBOURS_CONTENT_FACTOR = 2.0
+"""Content weighs this many times as much beside neighbours, which otherwise move eyes and roofs."""
+QUERY_PHOTO_SHARE = 0.75
+"""How much of the photo, and how little of the picture so far, is in the query for neighbours after the first stage."""
 EARLY_STOP_INTERVAL = 10
 """Iterations over which EarlyStop measures the change of the image."""
 
@@ -44,11 +52,15 @@ class Frame:
     """One iteration: how far the run is, and the image whose loss was evaluated.
 
     If a step diverged, the frame shows the image before it. The last frame shows the best image of its stage.
+
+    While neighbours are searched, the last frame comes again and again, so that a run can be stopped or steered.
+    Before the first iteration this is frame 0, which shows the image that the run starts from and has no losses (NaN).
     """
 
-    iteration: int  # from 1
+    iteration: int  # from 1; 0 before the first
     iterations: int  # in all, as planned at this moment: a stage may be left out or end early
     size: int  # long side of this stage, in pixels
+    style_loss: str  # of this stage: gram, moments or neighbours
     seconds: float  # since the run was started
     remaining: float  # seconds, estimated
     losses: Losses
@@ -78,6 +90,7 @@ def stylize(
     settings: Settings = Settings(),  # noqa: B008 - immutable
     backbone: Backbone | None = None,
     init_image: images.Source | None = None,
+    keep: images.Source | None = None,
 ) -> Generator[Frame, Settings | None, None]:
     """Paint the photo `content` in the manner of the painting `style`; yields a Frame for every iteration.
 
@@ -90,6 +103,8 @@ def stylize(
         settings: What to optimise, and for how long.
         backbone: A network to use in place of the one that `settings` names.
         init_image: A painted image to continue from, at full size only.
+        keep: A mask of the photo, stretched to its shape: what is white stays more like the photo, what is grey a
+            little.
 
     Raises PictureError, SettingsError or WeightsError before the first Frame, and SettingsError later if weights that
     were sent are too large.
@@ -100,20 +115,33 @@ def stylize(
         raise PictureError(f"Give one painting, or two to be mixed, not {len(sources)}.")
     loaded = [images.load(source) for source in (content, *sources)]
     backbone, fallback = (backbone, "") if backbone else backbones.load(settings.backbone)
-    backbone.check(settings.layers)
+    mask, found = _make_mask(loaded[0].image, images.load(keep).image if keep else None, settings)
     problem = Problem(
         content=loaded[0].image,
         style=tuple(painting.image for painting in loaded[1:]),
         settings=settings,
         backbone=backbone,
         init_image=images.load(init_image).image if init_image else None,
+        keep=mask,
     )
+    backbone.check(problem.layers)
     problem.check_memory()
-    notes = tuple(note for note in (*(image.note for image in loaded), fallback) if note)
+    notes = tuple(note for note in (*(image.note for image in loaded), fallback, found) if note)
     try:
         yield from _Run(problem, notes, started).optimize()
     finally:
         memory.trim_heap()
+
+
+def _make_mask(photo: Image.Image, keep: Image.Image | None, settings: Settings) -> tuple[Image.Image | None, str]:
+    """Combine the mask that was given with the faces of the photo; return it, and a sentence on the faces."""
+    mask = keep.convert("L").resize(images.fit_size(photo, REFERENCE_SIZE)) if keep else None
+    found = faces.find_faces(photo) if settings.faces else ()
+    if not found:
+        return mask, ""
+    over_faces = faces.face_mask(found, images.fit_size(photo, REFERENCE_SIZE))
+    sentence = "Kept a face that was found." if len(found) == 1 else f"Kept {len(found)} faces that were found."
+    return ImageChops.lighter(mask, over_faces) if mask else over_faces, sentence
 
 
 class _Evaluation(NamedTuple):
@@ -121,6 +149,9 @@ class _Evaluation(NamedTuple):
 
     x: Tensor
     losses: Losses
+
+
+NO_LOSSES = Losses(math.nan, math.nan, math.nan, math.nan)
 
 
 class _Run:
@@ -133,6 +164,7 @@ class _Run:
         self.iteration = 0
         self.skipped = 0  # iterations that early stops have left out
         self.time_left = TimeLeft()
+        self.last_frame: Frame | None = None
 
     def optimize(self) -> Generator[Frame, Settings | None, None]:
         """Run the stages; each starts from the best image of the one before."""
@@ -149,7 +181,7 @@ class _Run:
         """
         remaining = self.stages[number].iterations
         while remaining:
-            objective = self.build_objective(number)
+            objective = yield from self.build_objective(number, x)
             optimizer = LBFGS()
             early_stop = EarlyStop(x, self.problem.settings.tolerance)
             steered = False
@@ -168,41 +200,57 @@ class _Run:
                     self.skipped += remaining
                     remaining = 0
                 self.time_left.update(self.stages[number].size, time.monotonic() - tick)
-                frame = self.make_frame(number, remaining, shown, best)
-                steered = self.steer((yield frame))
+                self.last_frame = self.make_frame(number, remaining, shown, best)
+                steered = self.steer((yield self.last_frame))
                 x = x_next
             x = best.x
         return x
 
-    def build_objective(self, number: int) -> Objective:
-        """Build the objective of a stage."""
-        memory.trim_heap()  # Fragments left by other stage sizes cost 0.2 GB at 512 px, here and after the targets.
-        size = self.stages[number].size
-        objective = Objective(
-            self.problem.backbone,
-            self.problem.settings,
-            self.problem.content_image(size),
-            *self.problem.style_images(size),
-            style_scale=self.problem.style_scale(self.stages[0].size),
-            finer_stages=len(self.stages) - 1 - number,
-        )
-        memory.trim_heap()
-        return objective
+    def build_objective(self, number: int, x: Tensor) -> Generator[Frame, Settings | None, Objective]:
+        """Build the objective of a stage that goes on from `x`. Yields the last frame while neighbours are searched.
+
+        Settings that were sent meanwhile begin the search anew.
+        """
+        while True:
+            memory.trim_heap()  # Fragments left by other stage sizes cost 0.2 GB at 512 px, here and after the targets.
+            size, _, style_loss = self.stages[number]
+            objective = Objective(
+                self.problem.backbone,
+                self.problem.settings,
+                self.problem.content_image(size),
+                *self.problem.style_images(size),
+                style_loss=style_loss,
+                style_scale=self.problem.style_scale(self.stages[0].size, style_loss),
+                finer_stages=len(self.stages) - 1 - number,
+                keep=self.problem.keep_map(size),
+            )
+            memory.trim_heap()
+            if style_loss != "neighbours":
+                return objective
+            for _ in objective.find_neighbours(x, photo_share=QUERY_PHOTO_SHARE if number else 1.0):
+                frame = self.last_frame or self.describe(number, self.stages, _Evaluation(x, NO_LOSSES))
+                if self.steer((yield frame)):
+                    break
+            else:
+                return objective
 
     def make_frame(self, number: int, remaining: int, shown: _Evaluation, best: _Evaluation) -> Frame:
         """Count an iteration and describe it; the last one of the run shows the best image."""
         self.iteration += 1
+        ahead = [self.stages[number]._replace(iterations=remaining), *self.stages[number + 1 :]]
+        is_last = not any(stage.iterations for stage in ahead)
+        if is_last and self.skipped:
+            self.notes += (f"Ended {self.skipped} iterations early: nothing visible changed any more.",)
+        return self.describe(number, ahead, best if is_last else shown)
+
+    def describe(self, number: int, ahead: Sequence[Stage], shown: _Evaluation) -> Frame:
+        """Return the frame of `shown`, in a stage, with the stages `ahead` still to come."""
         stage = self.stages[number]
-        ahead = [stage._replace(iterations=remaining), *self.stages[number + 1 :]]
-        iterations = self.iteration + sum(part.iterations for part in ahead)
-        if self.iteration == iterations:
-            shown = best
-            if self.skipped:
-                self.notes += (f"Ended {self.skipped} iterations early: nothing visible changed any more.",)
         return Frame(
             iteration=self.iteration,
-            iterations=iterations,
+            iterations=self.iteration + sum(part.iterations for part in ahead),
             size=stage.size,
+            style_loss=stage.style_loss,
             seconds=time.monotonic() - self.started,
             remaining=self.time_left.estimate(ahead),
             losses=shown.losses,
@@ -260,12 +308,14 @@ class TimeLeft:
 
 
 class Objective:
-    """L_total (eq. 7) and its gradient at one size.
+    """L_total (eq. 7) and its gradient at one size, with one of the three style losses.
 
-    L_content is a sum over positions, but L_style hardly depends on size, so one α would weigh 16 times as much at
-    1024 px as at 256 px. L_content is therefore multiplied by (512/size)². That is the paper's L_content at the paper's
-    512 px, and the balance is the same at every size. It is also multiplied by COARSER_CONTENT_FACTOR for each of
-    the `finer_stages` that follow.
+    With Gram matrices, L_content is the paper's at the paper's 512 px. It is a sum over positions, but L_style hardly
+    depends on size, so one α would weigh 16 times as much at 1024 px as at 256 px. L_content is therefore multiplied by
+    (512/size)², and by COARSER_CONTENT_FACTOR for each of the `finer_stages` that follow.
+
+    With moments or neighbours, L_content is relative to the photo's own variation: divided by ½ Σ (P − P̄)², times
+    CONTENT_SCALE. One α then means the same likeness for a busy photo and for a quiet one.
 
     L_style is divided by `style_scale`, the photo's own style loss. At one β in the paper's terms a painting of strong
     patterns weighs up to 20 times as much as a soft one, and dissolves the photo.
@@ -277,34 +327,67 @@ class Objective:
         settings: Settings,
         content_image: Tensor,
         *style_images: Tensor,
+        style_loss: str = "gram",
         style_scale: float = 1.0,
         finer_stages: int = 0,
+        keep: Tensor | None = None,
     ) -> None:
-        """Compute the targets P and A of the images, each (1, 3, H, W) in [0, 1]."""
+        """Compute the targets P and A of the images, each (1, 3, H, W) in [0, 1].
+
+        `keep`, (1, 1, H, W), is the weight of the content at each pixel. For neighbours, `find_neighbours` follows.
+        """
         self.backbone, self.settings, self.style_scale = backbone, settings, style_scale
-        size = max(content_image.shape[2:])
-        self.content_scale = (REFERENCE_SIZE / size) ** 2 * COARSER_CONTENT_FACTOR**finer_stages
+        self.content_image, self.style_images = content_image, style_images
+        self.w = settings.layer_weights(style_loss)
         self.P = targets.content_targets(backbone, content_image, settings.content_layers)
-        self.style_loss = losses.STYLE_LOSSES[settings.objective].loss
-        self.A = targets.mix_style_targets(
-            backbone, style_images, settings.style_layers, settings.mix, settings.objective
-        )
+        self.content_scale = {layer: self._scale_content(style_loss, P, finer_stages) for layer, P in self.P.items()}
+        self.keep = {
+            layer: keep if keep is None else nnf.interpolate(keep, P.shape[2:], mode="area")
+            for layer, P in self.P.items()
+        }
+        self.A: targets.Targets = {}
+        self.T: Tensor | None = None  # for each position of x, the hypercolumn of its neighbour in the painting
+        if style_loss != "neighbours":
+            self.style_loss = losses.STYLE_LOSSES[style_loss].loss
+            self.A = targets.mix_style_targets(backbone, style_images, settings.style_layers, settings.mix, style_loss)
+
+    def find_neighbours(self, x: Tensor, photo_share: float) -> Iterator[None]:
+        """Find the neighbours of each position of photo and `x` mixed by `photo_share`; yields between its parts."""
+        query = neighbours.hypercolumns(self.backbone, self.content_image)
+        if photo_share < 1:
+            query = torch.lerp(neighbours.hypercolumns(self.backbone, x), query, photo_share)
+        paintings = [targets.hypercolumns(self.backbone, image) for image in self.style_images]
+        self.T = yield from neighbours.find_neighbours(query, paintings, self.settings.mix)
 
     def __call__(self, x: Tensor) -> tuple[Losses, Tensor]:
         """Return the losses at the image `x` (1, 3, H, W), and the gradient of L_total, of the same shape."""
-        s, w = self.settings, self.settings.layer_weights
+        s = self.settings
+        layers = {*self.P, *self.A, *(() if self.T is None else neighbours.LAYERS)}
         x = x.detach().requires_grad_()
         with torch.enable_grad():
             content = style = x.new_zeros(())
-            for layer, F in self.backbone.activations(x, s.layers):
+            columns = []
+            for layer, F in self.backbone.activations(x, layers):
                 if layer in self.P:
-                    content = content + self.content_scale * losses.content_loss(F, self.P[layer])
+                    L_content = losses.content_loss(F, self.P[layer], self.keep[layer])
+                    content = content + self.content_scale[layer] * L_content
                 if layer in self.A:
-                    style = style + w[layer] / self.style_scale * self.style_loss(F, self.A[layer])
+                    style = style + self.w[layer] / self.style_scale * self.style_loss(F, self.A[layer])
+                if self.T is not None and layer in neighbours.LAYERS:
+                    columns.append(neighbours.collect(F, *neighbours.grid(x)))
+            if self.T is not None:
+                style = neighbours.neighbours_loss(torch.cat(columns, dim=1)[0].flatten(1), self.T)
             tv = losses.tv_loss(x)
             total = losses.total_loss(content, style, tv, s.content_weight, s.style_weight, s.tv_weight)
         (gradient,) = torch.autograd.grad(total, x)
         return Losses(*torch.stack([content, style, tv, total]).tolist()), gradient
+
+    def _scale_content(self, style_loss: str, P: Tensor, finer_stages: int) -> float:
+        if style_loss == "gram":
+            size = max(self.content_image.shape[2:])
+            return (REFERENCE_SIZE / size) ** 2 * COARSER_CONTENT_FACTOR**finer_stages
+        variation = max(losses.content_variation(P).item(), MIN_CONTENT_VARIATION * P[0, 0].numel())
+        return CONTENT_SCALE / variation * (NEIGHBOURS_CONTENT_FACTOR if style_loss == "neighbours" else 1.0)
 
 
 def upsample_change(x: Tensor, base: Tensor, next_base: Tensor) -> Tensor:

@@ -6,11 +6,12 @@ import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from . import backbones, colour, images, losses, targets
+from . import backbones, colour, images, losses, neighbours, targets
 from .backbones import Backbone
 from .cpu import memory
 from .errors import PictureError
@@ -23,6 +24,8 @@ MIN_PATTERN_ENERGY = 0.5
 Such an image is made of lines or dots that vanish when it is small: a woodcut has a seventh of its energy at 128 px.
 docs/method.md has the figures.
 """
+KEEP_FACTOR = 5.0
+"""Content weighs this many times as much where the mask of what to keep is white."""
 STYLE_SCALE_SIZE = 256
 """The long side, in pixels, at which the photo's own style loss is measured, unless the coarsest stage is larger: see
 Settings.relative_style."""
@@ -35,7 +38,8 @@ MIN_STYLE_SCALE = 0.05
 class Problem:
     """A content image and one or two style images to be mixed, with the settings and the backbone that compare them.
 
-    `init_image` is a painted image to continue from, or None.
+    `init_image` is a painted image to continue from, or None. `keep` is a mask, of mode L and of any size: what
+    is white in it stays more like the content image.
     """
 
     content: Image.Image
@@ -43,6 +47,7 @@ class Problem:
     settings: Settings
     backbone: Backbone
     init_image: Image.Image | None = None
+    keep: Image.Image | None = None
 
     def steer(self, settings: Settings) -> Problem:
         """Return the same problem with the STEERABLE values of `settings`; its other values change nothing."""
@@ -57,33 +62,46 @@ class Problem:
 
         Settings.stroke scales them: a larger style image has larger strokes. None gets too small for the layers.
         """
-        min_side = backbones.smallest_side(self.settings.layers)
+        min_side = backbones.smallest_side(self.layers)
         found = []
         for image in self._colour_prepared[1]:
             aspect = 1 if self.settings.square else max(image.size) / min(image.size)
             found.append(self._to_tensor(image, max(round(size * self.settings.stroke), math.ceil(min_side * aspect))))
         return found
 
-    def style_targets(self, size: int) -> targets.Targets:
+    def keep_map(self, size: int) -> Tensor | None:
+        """The weight of the content at each pixel, (1, 1, H, W): 1 where `keep` is black, KEEP_FACTOR where white."""
+        if not self.keep:
+            return None
+        mask = self.keep.resize(self._fit_size(self.content, size), Image.Resampling.LANCZOS)
+        white = torch.from_numpy(np.array(mask, dtype=np.float32))[None, None] / 255
+        return (1 + (KEEP_FACTOR - 1) * white).to(self.backbone.device)
+
+    def style_targets(self, size: int, style_loss: str) -> targets.Targets:
         """The statistics to be reached at long side `size`, by style layer: see targets.style_targets."""
         s = self.settings
-        return targets.mix_style_targets(self.backbone, self.style_images(size), s.style_layers, s.mix, s.objective)
+        return targets.mix_style_targets(self.backbone, self.style_images(size), s.style_layers, s.mix, style_loss)
 
     def base(self, size: int) -> Tensor:
-        """The image that a stage's change is added to: the content image, or black if the run starts from noise."""
+        """The image that a stage's change is added to: the content image, or black, so that all of x is upsampled.
+
+        Gram matrices leave the photo where it is smooth, and then the next stage needs its fine lines. The other losses
+        paint everywhere, and lines laid back under their strokes look like a filtered photo.
+        """
         content = self.content_image(size)
-        return content if self.settings.init == "content" else torch.zeros_like(content)
+        keeps_lines = self.settings.objective == "gram" and self.settings.init == "content"
+        return content if keeps_lines else torch.zeros_like(content)
 
     def initial_image(self, size: int) -> Tensor:
         """The image to start from, (1, 3, H, W): `init_image`, the content image, or white noise from the seed."""
-        base = self.base(size)
+        content = self.content_image(size)
         if self.init_image:
             image, _ = colour.prepare(self.init_image, self.init_image, self.settings.colours)
-            return images.to_tensor(image, (base.shape[3], base.shape[2])).to(base.device)
+            return images.to_tensor(image, (content.shape[3], content.shape[2])).to(content.device)
         if self.settings.init == "content":
-            return base
-        noise = torch.rand(base.shape, generator=torch.Generator().manual_seed(self.settings.seed))
-        return noise.to(base.device)
+            return content
+        noise = torch.rand(content.shape, generator=torch.Generator().manual_seed(self.settings.seed))
+        return noise.to(content.device)
 
     def plan_stages(self) -> list[Stage]:
         """Plan the stages, leaving out those at which the style image's pattern has vanished.
@@ -94,23 +112,27 @@ class Problem:
         """
         min_size = self._min_stage_size()
         if self.init_image:
-            return [Stage(self.settings.size, self.settings.iterations)]
+            style_loss = "gram" if self.settings.objective == "gram" else "moments"
+            return [Stage(self.settings.size, self.settings.iterations, style_loss)]
         plan = plan_stages(self.settings, min_size)
-        while len(plan) > 1 and _pattern_vanishes(*(self.style_targets(stage.size) for stage in plan[:2])):
-            (_, dropped), (size, iterations), *finer = plan
-            more = min(MAX_COARSE_ITERATIONS, iterations + dropped // 4)
-            plan = [Stage(size, max(iterations, more)), *finer]
+        while len(plan) > 1 and self._pattern_vanishes(plan[0], plan[1]):
+            coarsest, next_stage, *finer = plan
+            more = min(MAX_COARSE_ITERATIONS, next_stage.iterations + coarsest.iterations // 4)
+            plan = [next_stage._replace(iterations=max(next_stage.iterations, more)), *finer]
         return plan
 
-    def style_scale(self, coarsest_size: int) -> float:
-        """The number that L_style is divided by: the content image's own style loss, or 1 (Settings.relative_style)."""
-        if not self.settings.relative_style:
+    def style_scale(self, coarsest_size: int, style_loss: str) -> float:
+        """The number that L_style is divided by: the content image's own style loss, or 1 (Settings.relative_style).
+
+        The neighbours' loss is relative already: it lies between 0 and 2.
+        """
+        if style_loss == "neighbours" or not self.settings.relative_style:
             return 1.0
         size = max(min(STYLE_SCALE_SIZE, self.settings.size), coarsest_size)
-        s, w = self.settings, self.settings.layer_weights
-        G = targets.style_targets(self.backbone, self.content_image(size), s.style_layers, s.objective)
-        A = self.style_targets(size)
-        distance = losses.STYLE_LOSSES[s.objective].distance
+        s, w = self.settings, self.settings.layer_weights(style_loss)
+        G = targets.style_targets(self.backbone, self.content_image(size), s.style_layers, style_loss)
+        A = self.style_targets(size, style_loss)
+        distance = losses.STYLE_LOSSES[style_loss].distance
         return max(MIN_STYLE_SCALE, sum(w[layer] * distance(G[layer], A[layer]).item() for layer in A))
 
     def check_memory(self) -> None:
@@ -125,6 +147,12 @@ class Problem:
     def finish(self, pixels: Tensor) -> Image.Image:
         """Convert `pixels` (1, 3, H, W) to 8 bits, in the colours that Settings.colours asks for."""
         return colour.finish(images.to_image(pixels), self._content_at_result_size, self.settings.colours)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """All layers that the losses of this run may compare."""
+        by_neighbours = self.settings.objective in ("auto", "neighbours")
+        return (*self.settings.layers, *(neighbours.LAYERS if by_neighbours else ()))
 
     @cached_property
     def _colour_prepared(self) -> tuple[Image.Image, tuple[Image.Image, ...]]:
@@ -142,9 +170,20 @@ class Problem:
     def _to_tensor(self, image: Image.Image, size: int) -> Tensor:
         return images.to_tensor(image, self._fit_size(image, size)).to(self.backbone.device)
 
+    def _pattern_vanishes(self, coarse: Stage, fine: Stage) -> bool:
+        """Return whether the style image loses its pattern at the coarser size, by the statistics compared there.
+
+        Neighbours need no pattern: they choose places of the painting, and leave its lines to the finer stages.
+        """
+        if coarse.style_loss == "neighbours":
+            return False
+        statistics = [self.style_targets(stage.size, coarse.style_loss).values() for stage in (coarse, fine)]
+        energies = [sum(statistic.square().mean().item() for statistic in layers) for layers in statistics]
+        return energies[0] < MIN_PATTERN_ENERGY * energies[1]
+
     def _min_stage_size(self) -> int:
         """The long side below which no stage may go; PictureError if the result itself would be too narrow."""
-        min_side = backbones.smallest_side(self.settings.layers)
+        min_side = backbones.smallest_side(self.layers)
         longest = 1.0
         for what, image in (("photo", self.content), *(("painting", image) for image in self.style)):
             width, height = self._fit_size(image, self.settings.size)
@@ -155,9 +194,3 @@ class Problem:
                 )
             longest = max(longest, max(width, height) / min(width, height))
         return max(MIN_COARSE_SIZE, math.ceil(min_side * longest))
-
-
-def _pattern_vanishes(coarse: targets.Targets, fine: targets.Targets) -> bool:
-    """Return whether the style image, of which these are the statistics, loses its pattern at the coarser size."""
-    energies = [sum(statistic.square().mean().item() for statistic in layers.values()) for layers in (coarse, fine)]
-    return energies[0] < MIN_PATTERN_ENERGY * energies[1]

@@ -40,6 +40,12 @@ def _knob(default: Any, help: str, **limits: Any) -> Any:
     return field(default=default, metadata={"knob": Knob(help, **limits)})
 
 
+MOMENTS_LAYER_WEIGHTS = (0.4, 0.25, 0.2, 0.1, 0.05)
+"""w_l of five style layers, from the shallowest, for moments."""
+LIKENESS: Mapping[str, float] = MappingProxyType({"repaint": 0.3, "between": 1.0, "keep my photo": 4.0})
+"""The named positions of the likeness dial, as values of Settings.content_weight."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """The objective and the length of a run. Immutable; a value out of range raises SettingsError in one sentence.
@@ -49,9 +55,14 @@ class Settings:
     """
 
     size: int = _knob(512, "Long side of the painting, in pixels.", low=64, high=2048, step=16)
-    iterations: int = _knob(75, "Iterations in all, over every stage, at most.", low=1, high=2000, step=1)
+    iterations: int = _knob(52, "Iterations in all, over every stage, at most.", low=1, high=2000, step=1)
     content_weight: float = _knob(
-        1.0, "Likeness to the photo: the weight α of its content.", low=0.0, high=100.0, step=0.1, symbol="α"
+        1.0,
+        "Likeness to the photo, the weight α of its content: 0.3 repaints freely, 4 keeps the photo.",
+        low=0.0,
+        high=100.0,
+        step=0.1,
+        symbol="α",
     )
     style_weight: float = _knob(
         2e7,
@@ -63,7 +74,7 @@ class Settings:
         symbol="β",
     )
     tv_weight: float = _knob(
-        0.0,
+        20.0,
         "Smoothness: the weight γ of total variation.",
         low=0.0,
         high=100.0,
@@ -71,10 +82,11 @@ class Settings:
         symbol="γ",
     )
     objective: str = _knob(
-        "gram",
-        "Style loss: Gram matrices, as in the paper (gram), or the mean and covariance of each layer (moments), which "
-        "also paints skies and walls.",
-        choices=("gram", "moments"),
+        "auto",
+        "Style loss: Gram matrices, as in the paper (gram); the mean and covariance of each layer, which also paint "
+        "skies and walls (moments); the painting's nearest neighbour of every spot (neighbours); or neighbours at the "
+        "coarsest size and moments after it (auto).",
+        choices=("auto", "neighbours", "moments", "gram"),
     )
     colours: str = _knob(
         "painting",
@@ -89,6 +101,7 @@ class Settings:
         high=2.0,
         step=0.1,
     )
+    faces: bool = _knob(True, "Keep faces more like the photo than the rest.")
     mix: float = _knob(0.5, "Share of the second painting, where there are two.", low=0.0, high=1.0, step=0.05)
     relative_style: bool = _knob(True, "Divide the style loss by the photo's own, so that one β suits all paintings.")
     stages: int = _knob(
@@ -114,7 +127,8 @@ class Settings:
         ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"), "Layers of the style loss."
     )
     style_layer_weights: tuple[float, ...] | None = _knob(
-        None, "Weight w_l of each style layer; equal shares when not given."
+        None,
+        "Weight w_l of each style layer. When not given: equal shares for gram, the shallow layers most for moments.",
     )
 
     def __post_init__(self) -> None:
@@ -131,12 +145,18 @@ class Settings:
         """All layers that the losses compare."""
         return (*self.content_layers, *self.style_layers)
 
-    @property
-    def layer_weights(self) -> dict[str, float]:
-        """w_l of each style layer: 1/5 each for the paper's five (equal shares, as in the paper)."""
-        if self.style_layer_weights is None:
-            return dict.fromkeys(self.style_layers, 1 / len(self.style_layers))
-        return dict(zip(self.style_layers, self.style_layer_weights, strict=True))
+    def layer_weights(self, style_loss: str) -> dict[str, float]:
+        """w_l of each style layer, as given or by `style_loss`.
+
+        Gram matrices weigh the same in every layer, as in the paper. Moments weigh most in the shallow layers.
+        docs/method.md has the figures.
+        """
+        weights = self.style_layer_weights
+        if weights is None and style_loss == "moments" and len(self.style_layers) == len(MOMENTS_LAYER_WEIGHTS):
+            weights = MOMENTS_LAYER_WEIGHTS
+        if weights is None:
+            weights = (1 / len(self.style_layers),) * len(self.style_layers)
+        return dict(zip(self.style_layers, weights, strict=True))
 
 
 STEERABLE = ("content_weight", "style_weight", "tv_weight", "colours", "stroke", "mix")
@@ -193,7 +213,16 @@ PRESETS: Mapping[str, Settings] = MappingProxyType(
     {
         "balanced": Settings(),
         "quick": Settings(iterations=26),
-        "best": Settings(iterations=360),
-        "classic": Settings(style_weight=2e7, relative_style=False, stages=1, iterations=300, square=True, tolerance=0),
+        "best": Settings(iterations=180),
+        "classic": Settings(
+            objective="gram",
+            tv_weight=0,
+            faces=False,
+            relative_style=False,
+            stages=1,
+            iterations=300,
+            square=True,
+            tolerance=0,
+        ),
     }
 )

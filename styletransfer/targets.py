@@ -11,10 +11,10 @@ import torch
 from cachetools import LRUCache, cached
 from torch import Tensor
 
-from . import losses
+from . import losses, neighbours
 from .backbones import Backbone
 
-MAX_CACHE_BYTES = 32 << 20  # a pair at 512 px with its smaller stages
+MAX_CACHE_BYTES = 96 << 20  # a pair at 512 px with its smaller stages, and hypercolumns at 256 px (41 MB)
 
 Targets = dict[str, Tensor]
 """Tensors by layer name. Cached and shared between runs: never change one in place."""
@@ -48,6 +48,16 @@ def style_targets(backbone: Backbone, style_image: Tensor, layers: tuple[str, ..
     """
     statistic = losses.STYLE_LOSSES[objective].statistic
     return {layer: statistic(F) for layer, F in backbone.activations(style_image, layers)}
+
+
+@_cached(key=lambda backbone, style_image: _key("hypercolumns", backbone, style_image, ()))
+def _hypercolumns(backbone: Backbone, style_image: Tensor) -> Targets:
+    return {"": neighbours.hypercolumns(backbone, style_image)}
+
+
+def hypercolumns(backbone: Backbone, style_image: Tensor) -> Tensor:
+    """The hypercolumns of a painting (1, 3, H, W) in [0, 1], (2624, M): see neighbours.hypercolumns."""
+    return _hypercolumns(backbone, style_image)[""]
 
 
 def mix_style_targets(

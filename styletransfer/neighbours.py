@@ -1,0 +1,80 @@
+"""The style loss of Kolkin et al., "Neural Neighbor Style Transfer", 2022, arXiv 2203.13215.
+
+Every position of the result is to look like one position of the painting: the one that is most like the photo there.
+Positions are compared by *hypercolumns*, the activations of many layers at one place. Two departures: the neighbours
+are found once in a stage, not anew in every iteration, so that L-BFGS converges; and layers are divided by √channels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Sequence
+
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor
+
+from .backbones import Backbone
+
+LAYERS = ("conv1_2", "conv2_1", "conv2_2", "conv3_1", "conv3_2", "conv3_3", "conv4_1", "conv4_2", "conv4_3")
+"""The layers of a hypercolumn, of 2624 channels in all."""
+STRIDE = 4  # pixels between positions: the resolution of conv3_x
+CHUNK = 1 << 21
+"""Pairs of positions that are compared at once: about 0.1 s on two cores, after which a run can be stopped."""
+SHARE_BIAS = 0.05
+"""How strongly the share of a second painting moves the choice between the two: see find_neighbours."""
+
+
+def collect(F: Tensor, height: int, width: int) -> Tensor:
+    """One layer's part of the hypercolumns: F (1, N, H, W) to (1, N, height, width), divided by √N."""
+    factor = F.shape[2] // height
+    if factor > 1:
+        F = nnf.avg_pool2d(F, factor)
+    elif F.shape[2:] != (height, width):
+        F = nnf.interpolate(F, (height, width), mode="bilinear")
+    return F / math.sqrt(F.shape[1])
+
+
+def grid(image: Tensor) -> tuple[int, int]:
+    """Return the (height, width) of the hypercolumns of an image (1, 3, H, W)."""
+    return max(1, image.shape[2] // STRIDE), max(1, image.shape[3] // STRIDE)
+
+
+@torch.no_grad()
+def hypercolumns(backbone: Backbone, image: Tensor) -> Tensor:
+    """H of an image (1, 3, H, W) in [0, 1]: a column of 2624 numbers for each position of its grid, (2624, M)."""
+    parts = [collect(F, *grid(image)) for _, F in backbone.activations(image, LAYERS)]
+    return torch.cat(parts, dim=1)[0].flatten(1)
+
+
+def find_neighbours(query: Tensor, paintings: Sequence[Tensor], share: float) -> Generator[None, None, Tensor]:
+    """For each column of `query` (D, M), return the most similar column of the paintings, each (D, M_k): (D, M).
+
+    Similarity is the cosine of columns that are centred on the mean of their image. Of two paintings, the second is
+    ahead by SHARE_BIAS · log(share / (1 − share)), so that at a share of 0.5 they compete as equals.
+    Yields between the chunks.
+    """
+    q = _centre(query)
+    ahead = SHARE_BIAS * math.log(share / (1 - share)) if 0 < share < 1 else math.copysign(math.inf, share - 0.5)
+    centred = [_centre(H) for H in paintings]
+    columns = torch.cat(list(paintings), dim=1)
+    nearest = []
+    for start in range(0, q.shape[1], rows := max(1, CHUNK // columns.shape[1])):
+        if start:
+            yield
+        part = q[:, start : start + rows]
+        cosines = [S.T @ part for S in centred]
+        if len(cosines) == 2:
+            cosines[1] += ahead
+        nearest.append(torch.cat(cosines).argmax(dim=0))
+    return columns[:, torch.cat(nearest)]
+
+
+def neighbours_loss(H: Tensor, T: Tensor) -> Tensor:
+    """L_style = 1/M Σ_i (1 − cos(H_i, T_i)), where T_i is the neighbour of position i; H and T are (D, M)."""
+    return 1 - nnf.cosine_similarity(H, T, dim=0).mean()
+
+
+def _centre(H: Tensor) -> Tensor:
+    """Subtract the mean column and scale each column to length 1."""
+    return nnf.normalize(H - H.mean(dim=1, keepdim=True), dim=0)
