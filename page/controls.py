@@ -14,6 +14,8 @@ from styletransfer.settings import PRESETS, STEERABLE, Settings, knobs
 LABELS = {
     "size": "Size",
     "iterations": "Steps",
+    "objective": "Style loss",
+    "faces": "Keep faces",
     "style_weight": "Strength of the style β",
     "content_weight": "Likeness to the photo α",
     "tv_weight": "Smoothness γ",
@@ -33,15 +35,17 @@ LIVE_CONTROLS = tuple(name for name in LABELS if name in STEERABLE)
 CONTROLS = tuple(LABELS)
 
 
-def control(name: str, settings: Settings) -> gr.Slider | gr.Radio:
-    """Build the slider (or the radio buttons) of the setting called `name`, showing its value in `settings`."""
-    knob, label = knobs()[name], LABELS[name]
+def control(name: str, settings: Settings) -> gr.Slider | gr.Radio | gr.Checkbox:
+    """Build the slider (radio buttons, tick box) of the setting called `name`, showing its value in `settings`."""
+    knob, label, value = knobs()[name], LABELS[name], getattr(settings, name)
     if knob.choices:
-        return gr.Radio(list(knob.choices), value=getattr(settings, name), label=label, info=knob.help, elem_id=name)
+        return gr.Radio(list(knob.choices), value=value, label=label, info=knob.help, elem_id=name)
+    if isinstance(value, bool):
+        return gr.Checkbox(value=value, label=label, info=knob.help, elem_id=name)
     return gr.Slider(
         knob.position(knob.low),
         knob.position(knob.high),
-        value=knob.position(getattr(settings, name)),
+        value=knob.position(value),
         step=knob.step,
         label=f"{label}, as a power of ten" if knob.log else label,
         info=knob.help,

@@ -56,7 +56,7 @@ class Components:
     styles: gr.Gallery
     surprise: gr.Button
     preset: gr.Dropdown
-    controls: Mapping[str, gr.Slider | gr.Radio]  # by the name of their setting, in the order of CONTROLS
+    controls: Mapping[str, gr.Slider | gr.Radio | gr.Checkbox]  # by the name of their setting, in the order of CONTROLS
     preview: gr.Image
     outcome: gr.Column
     result: gr.Image
@@ -114,6 +114,8 @@ class Handlers:
         preset: str,
         size: float,
         iterations: float,
+        objective: str,
+        faces: bool,
         style_weight_power_of_ten: float,
         content_weight: float,
         tv_weight: float,
@@ -130,6 +132,8 @@ class Handlers:
             preset: quick, balanced, best or classic.
             size: Long side of the result in pixels.
             iterations: Number of steps, at most.
+            objective: auto, neighbours, moments or gram.
+            faces: Whether to keep faces more like the photo than the rest.
             style_weight_power_of_ten: Strength of the style: 7.3 stands for 2e7.
             content_weight: Likeness to the photo.
             tv_weight: Smoothness.
@@ -141,6 +145,8 @@ class Handlers:
         values = {
             "size": size,
             "iterations": iterations,
+            "objective": objective,
+            "faces": faces,
             "style_weight": style_weight_power_of_ten,
             "content_weight": content_weight,
             "tv_weight": tv_weight,
@@ -433,6 +439,8 @@ class Handlers:
         message = "Settings restored from this picture."
         if not find_preset(settings):
             message += " Some of them are not on this page and were left out; the command line has them all."
+        if metadata.is_masked(str(path)):
+            message += " It was painted with a mask of what to keep, which is not in the file."
         return {**self._restore(settings), **self._notify(message)}
 
     def follow_link(self, query: str) -> Changes:

@@ -8,13 +8,19 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
 from styletransfer.errors import StyleTransferError
-from styletransfer.settings import Settings, knobs
+from styletransfer.settings import PRESETS, Settings, knobs
 
 from .config import DEFAULT_PRESET
 from .controls import CONTROLS, get_preset, slider_values
 from .examples import example_name, examples, styles
 
-PARAMETERS = ("photo", "painting", "preset", *CONTROLS)
+VERSION = "2"
+PARAMETERS = ("v", "photo", "painting", "preset", *CONTROLS)
+PRESETS_OF_VERSION_1 = {
+    name: replace(PRESETS[name], objective="gram", faces=False, tv_weight=0.0, iterations=iterations)
+    for name, iterations in {"balanced": 75, "quick": 26, "best": 360, "classic": 300}.items()
+}
+"""What the presets were before links had a version. A link says only what differs from its preset."""
 
 
 class Link(NamedTuple):
@@ -36,7 +42,8 @@ def encode(photo: str | None, painting: str | None, preset: str, values: Mapping
     defaults = slider_values(get_preset(preset))
     named = {"photo": example_name(photo, "content"), "painting": example_name(painting, "style")}
     changed = {name: values[name] for name in CONTROLS if values[name] != defaults[name]}
-    return urlencode({**{key: name for key, name in named.items() if name}, "preset": preset, **changed})
+    pictures = {key: name for key, name in named.items() if name}
+    return urlencode({"v": VERSION, **pictures, "preset": preset, **changed})
 
 
 def decode(query: str) -> Link:
@@ -54,7 +61,7 @@ def decode(query: str) -> Link:
     painting = find("painting", {example_name(path, "style"): path for path, _ in styles()})
     preset = given.get("preset", DEFAULT_PRESET)
     try:
-        settings = get_preset(preset)
+        settings = get_preset(preset) if "v" in given else PRESETS_OF_VERSION_1.get(preset) or get_preset(preset)
     except StyleTransferError:
         ignored.append("preset")
         preset = DEFAULT_PRESET
@@ -62,9 +69,15 @@ def decode(query: str) -> Link:
     for name in CONTROLS:
         if name in given:
             try:
-                knob = knobs()[name]
-                value: Any = given[name] if knob.choices else knob.value(float(given[name]))
-                settings = replace(settings, **{name: value})
+                settings = replace(settings, **{name: _read_value(name, given[name])})
             except (ValueError, OverflowError, StyleTransferError):
                 ignored.append(name)
     return Link(photo, painting, preset, settings, tuple(ignored))
+
+
+def _read_value(name: str, text: str) -> Any:
+    """Return the value of the setting called `name`. Raises ValueError or OverflowError."""
+    knob = knobs()[name]
+    if knob.choices:
+        return text
+    return {"True": True, "False": False}.get(text) if isinstance(getattr(Settings, name), bool) else knob.value(float(text))

@@ -156,7 +156,7 @@ def _run(args: argparse.Namespace, settings: Settings) -> int:
         for number in SIGNALS:  # a second Ctrl-C must not lose the picture
             signal.signal(number, signal.SIG_IGN)
         if last:
-            _save(last, args.output)
+            _save(last, args.output, masked=bool(args.keep))
     if not last:
         _print_line("Interrupted before there was a picture: nothing is saved.")
     elif exit_code:
@@ -244,14 +244,14 @@ def _write_log(path: Path) -> Iterator[Callable[[Frame], None]]:
         yield write
 
 
-def _save(frame: Frame, path: Path) -> None:
+def _save(frame: Frame, path: Path, *, masked: bool) -> None:
     """Save in one step: a reader sees the old file or the whole new picture. Raises SettingsError."""
-    with _save_beside(path, frame.picture, frame.settings) as part:
+    with _save_beside(path, frame.picture, frame.settings, masked=masked) as part:
         os.replace(part, path)
 
 
 @contextmanager
-def _save_beside(path: Path, picture: Image.Image, settings: Settings) -> Iterator[Path]:
+def _save_beside(path: Path, picture: Image.Image, settings: Settings, *, masked: bool = False) -> Iterator[Path]:
     """Save `picture` beside `path`, in its format, under a temporary name. A PNG contains the settings.
 
     Raises SettingsError.
@@ -260,7 +260,7 @@ def _save_beside(path: Path, picture: Image.Image, settings: Settings) -> Iterat
     with _explain_write_errors(path):
         try:
             if path.suffix.lower() == ".png":
-                metadata.save_png(picture, part, settings)
+                metadata.save_png(picture, part, settings, masked=masked)
             else:
                 picture.save(part, quality=95)
             yield part

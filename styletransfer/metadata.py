@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, fields
+from types import MappingProxyType
 from typing import IO, Any
 
 from PIL import Image
@@ -17,15 +19,19 @@ PNG_KEY = "styletransfer"
 MAX_CHARACTERS = 10_000  # a record of this version has about 500
 
 
-def to_json(settings: Settings) -> str:
-    """Return all settings as JSON."""
-    return json.dumps(asdict(settings))
+BEFORE: Mapping[str, Any] = MappingProxyType({"objective": "gram", "faces": False})
+"""The settings that the first records do not have, and what pictures were painted with then."""
 
 
-def save_png(picture: Image.Image, file: str | IO[bytes] | Any, settings: Settings) -> None:
+def to_json(settings: Settings, *, masked: bool = False) -> str:
+    """Return all settings as JSON, and whether a mask said what to keep. The mask itself is not in the record."""
+    return json.dumps({**asdict(settings), "masked": masked})
+
+
+def save_png(picture: Image.Image, file: str | IO[bytes] | Any, settings: Settings, *, masked: bool = False) -> None:
     """Save the picture as PNG with its settings inside. Raises OSError."""
     info = PngInfo()
-    info.add_text(PNG_KEY, to_json(settings))
+    info.add_text(PNG_KEY, to_json(settings, masked=masked))
     picture.save(file, format="PNG", pnginfo=info)
 
 
@@ -37,6 +43,14 @@ def read_settings(source: images.Source) -> Settings | None:
         return None
 
 
+def is_masked(source: images.Source) -> bool:
+    """Return whether a PNG that save_png wrote was painted with a mask of what to keep."""
+    try:
+        return json.loads(images.read_text(source, PNG_KEY))["masked"] is True
+    except Exception:  # as above
+        return False
+
+
 def from_json(text: str) -> Settings | None:
     """Return the settings in a text that to_json wrote, or None if it is not one.
 
@@ -46,6 +60,6 @@ def from_json(text: str) -> Settings | None:
     try:
         found = json.loads(text[:MAX_CHARACTERS])
         known = {f.name: found[f.name] for f in fields(Settings) if f.name in found}
-        return Settings(**known) if isinstance(found, dict) else None
+        return Settings(**{**BEFORE, **known}) if isinstance(found, dict) else None
     except (ValueError, TypeError, RecursionError, StyleTransferError):
         return None
