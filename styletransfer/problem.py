@@ -146,7 +146,10 @@ class Problem:
 
     def finish(self, pixels: Tensor) -> Image.Image:
         """Convert `pixels` (1, 3, H, W) to 8 bits, in the colours that Settings.colours asks for."""
-        return colour.finish(images.to_image(pixels), self._content_at_result_size, self.settings.colours)
+        painted = images.to_image(pixels)
+        if self.settings.objective != "gram":  # whose picture stays what it was before this was added
+            painted = colour.limit_palette(painted, self._colour_prepared[1], self.settings.mix)
+        return colour.finish(painted, self._content_at_result_size, self.settings.colours)
 
     @property
     def layers(self) -> tuple[str, ...]:
