@@ -29,10 +29,10 @@ class Losses(NamedTuple):
     total: float
 
 
-def content_loss(F: Tensor, P: Tensor, keep: Tensor | None = None) -> Tensor:
-    """L_content = ½ Σ k (F − P)² (eq. 1), with a weight k for each position, `keep` (1, 1, H, W), or 1 everywhere."""
+def content_loss(F: Tensor, P: Tensor, k: Tensor | None = None) -> Tensor:
+    """L_content = ½ Σ k (F − P)² (eq. 1), with a weight k for each position, (1, 1, H, W), or 1 everywhere."""
     change = (F - P).square()
-    return 0.5 * (change if keep is None else keep * change).sum()
+    return 0.5 * (change if k is None else k * change).sum()
 
 
 def content_variation(P: Tensor) -> Tensor:
