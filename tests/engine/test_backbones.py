@@ -250,12 +250,19 @@ def test_a_gradient_reaches_the_pixels_and_nothing_else(vgg16, pixels):
 
 @pytest.fixture
 def half() -> Backbone:
-    """Bfloat16 is for CUDA. The processor computes it too, though slowly."""
+    """Bfloat16 is for CUDA and for processors with instructions for it. Any other computes it too, though slowly."""
     return Backbone(weights.bundled_vgg16(), torch.bfloat16)
 
 
-def test_half_precision_gives_activations_in_full_precision(half):
-    assert dict(half.activations(torch.rand(1, 3, 32, 32), ["conv1_1"]))["conv1_1"].dtype == torch.float32
+@pytest.mark.parametrize("objective", ["gram", "moments"])
+def test_half_precision_gives_nearly_the_same_losses_and_gradient(objective, photo, painting, vgg16, half):
+    settings = Settings(objective=objective)
+    P, S = images.to_tensor(photo, (48, 32)), images.to_tensor(painting, (40, 48))
+    x = 0.6 * P + 0.4 * torch.rand(P.shape, generator=torch.Generator().manual_seed(0))
+    (exact, gradient), (rounded, near) = (Objective(backbone, settings, P, S)(x) for backbone in (vgg16, half))
+    assert rounded == pytest.approx(exact, rel=0.02)
+    assert near.dtype == torch.float32
+    assert (near - gradient).norm() < 0.15 * gradient.norm()
 
 
 @pytest.mark.slow
