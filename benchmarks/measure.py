@@ -10,7 +10,6 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +20,7 @@ from torch import Tensor
 from examples import plain
 from styletransfer import PRESETS, Frame, Settings, stylize, weights
 from styletransfer.backbones import Backbone
+from styletransfer.cpu.precision import fastest_precision
 from styletransfer.optimize import Objective
 
 from . import plain_loop
@@ -77,18 +77,19 @@ def select_presets(max_iterations: float) -> dict[str, Settings]:
 
 
 class IterationTimes(NamedTuple):
-    """Seconds for one loss and gradient by the plain loop and the engine, and each gradient's error against float64."""
+    """Seconds for one loss and gradient, and the gradient's error against float64, by method.
+
+    The first method is the plain loop, and the last one is the engine in the precision that is fastest here.
+    """
 
     size: int
-    plain: list[float]
-    engine: list[float]
-    plain_error: float  # relative to the norm of the exact gradient
-    engine_error: float
+    seconds: dict[str, list[float]]
+    errors: dict[str, float]  # relative to the norm of the exact gradient
 
-    @property
-    def ratio(self) -> float:
-        """The engine's median time in units of the plain loop's."""
-        return statistics.median(self.engine) / statistics.median(self.plain)
+    def ratio(self, method: str) -> float:
+        """The median time of `method` in units of the plain loop's."""
+        plain_seconds = next(iter(self.seconds.values()))
+        return statistics.median(self.seconds[method]) / statistics.median(plain_seconds)
 
 
 def random_vgg19() -> weights.Weights:
@@ -102,26 +103,27 @@ def random_vgg19() -> weights.Weights:
 
 
 def measure_iteration(size: int, times: int) -> IterationTimes:
-    """Time the plain loop and the engine by turns, `times` times each after one warm-up, at size×size."""
+    """Time the plain loop and the engine in each precision by turns, `times` times after one warm-up, at size×size."""
     settings, vgg19 = Settings(size=size), random_vgg19()
     photo, painting = (plain.to_tensor(image.resize((size, size))) for image in PAIRS["portrait"].open())
     noise = torch.randn(photo.shape, generator=torch.Generator().manual_seed(WEIGHTS_SEED))
     x = (photo + 0.05 * noise).clamp(0, 1)  # at the photo itself L_content has no gradient
     network, α, β = plain.Network(vgg19), settings.content_weight, settings.style_weight
-    objective = Objective(Backbone(vgg19), settings, photo, painting)
     loss = plain.Loss(network, photo, painting, α, β)
-    plain_gradients = iterate_in_subprocess(plain_loop.time_gradients, loss, x)
-    rounds = zip(plain_gradients, _time_gradients(objective, x), strict=True)
-    (_, plain_gradient), (_, engine_gradient) = next(rounds)
-    seconds = [(plain_seconds, engine_seconds) for (plain_seconds, _), (engine_seconds, _) in islice(rounds, times)]
+    methods = {"plain loop, NCHW": iterate_in_subprocess(plain_loop.time_gradients, loss, x)}
+    for precision in dict.fromkeys((torch.float32, fastest_precision())):
+        objective = Objective(Backbone(vgg19, precision), settings, photo, painting)
+        methods[f"engine, {str(precision).removeprefix('torch.')}"] = _time_gradients(objective, x)
+    seconds, gradients = {name: list[float]() for name in methods}, dict[str, Tensor]()
+    for _ in range(1 + times):
+        for name, timed_gradients in methods.items():
+            elapsed, gradients[name] = next(timed_gradients)
+            seconds[name].append(elapsed)
     plain_loop.to_double(network)
     loss = plain.Loss(network, photo.double(), painting.double(), α, β)
     _, exact = next(plain_loop.time_gradients(loss, x.double()))
-    errors = [((gradient - exact).norm() / exact.norm()).item() for gradient in (plain_gradient, engine_gradient)]
-    plain_seconds, engine_seconds = map(list, zip(*seconds, strict=True))
-    return IterationTimes(
-        size=size, plain=plain_seconds, engine=engine_seconds, plain_error=errors[0], engine_error=errors[1]
-    )
+    errors = {name: ((gradient - exact).norm() / exact.norm()).item() for name, gradient in gradients.items()}
+    return IterationTimes(size, {name: found[1:] for name, found in seconds.items()}, errors)
 
 
 def _time_gradients(objective: Objective, x: Tensor) -> Iterator[tuple[float, Tensor]]:
