@@ -6,7 +6,6 @@ import difflib
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,7 +16,6 @@ from .cpu.precision import fastest_precision
 from .errors import SettingsError, WeightsError
 
 CALIBRATION = Path(__file__).with_name("calibration.webp")
-Precision = Literal["auto", "float32"]
 
 
 class Backbone:
@@ -111,12 +109,12 @@ def smallest_side(layers: Iterable[str]) -> int:
     return 1 << (max(int(layer[4]) for layer in layers) - 1)
 
 
-def vgg16(precision: Precision = "auto") -> Backbone:
+def vgg16(precision: str = "auto") -> Backbone:
     """Return the VGG-16 that ships with this package."""
     return _vgg16(_choose_precision(precision))
 
 
-def vgg19(file: Path, precision: Precision = "auto") -> Backbone:
+def vgg19(file: Path, precision: str = "auto") -> Backbone:
     """Load VGG-19 from a file of torchvision or timm. Raises WeightsError if it is broken or another network.
 
     The process reads a file once for each precision, also a broken one, because finding that out takes a second or
@@ -141,7 +139,7 @@ def _vgg19(file: Path, precision: torch.dtype) -> Backbone | WeightsError:
         return error
 
 
-def _choose_precision(precision: Precision) -> torch.dtype:
+def _choose_precision(precision: str) -> torch.dtype:
     """Return float32 if asked for; else bfloat16 on CUDA, and on a processor where that is faster."""
     device = fastest_device().type
     if precision == "float32" or device == "mps":
@@ -149,7 +147,7 @@ def _choose_precision(precision: Precision) -> torch.dtype:
     return torch.bfloat16 if device == "cuda" else fastest_precision()
 
 
-def load(name: str = "auto", vgg19_file: Path | None = None, precision: Precision = "auto") -> tuple[Backbone, str]:
+def load(name: str = "auto", vgg19_file: Path | None = None, precision: str = "auto") -> tuple[Backbone, str]:
     """Load the backbone called `name` (auto, vgg19, vgg16), and say in one sentence if it is a second choice.
 
     Nothing is downloaded. auto takes vgg19 if its weights are on this machine, else vgg16. `vgg19_file` takes the place

@@ -118,7 +118,7 @@ def stylize(
     if not 1 <= len(sources) <= 2:
         raise PictureError(f"Give one painting, or two to be mixed, not {len(sources)}.")
     loaded = [images.load(source) for source in (content, *sources)]
-    backbone, fallback = (backbone, "") if backbone else backbones.load(settings.backbone)
+    backbone, fallback = (backbone, "") if backbone else backbones.load(settings.backbone, precision=settings.precision)
     mask, found = _make_mask(loaded[0].image, images.load(keep).image if keep else None, settings)
     problem = Problem(
         content=loaded[0].image,
