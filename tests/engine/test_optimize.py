@@ -101,7 +101,7 @@ def test_the_total_is_the_sum_of_the_weighted_terms(paint):
 
 
 def test_a_run_from_the_photo_shows_it_first(paint, photo):
-    frame = next(paint(quick()))
+    frame = next(paint(quick(objective="gram")))
     assert frame.losses.content == 0
     expected = photo.resize((64, 43), Image.Resampling.LANCZOS)
     assert np.array_equal(array(frame.picture), array(expected))
@@ -268,7 +268,7 @@ def test_the_seed_and_torchs_own_random_state_leave_each_other_alone(paint):
 
 
 def test_a_run_from_noise_starts_without_a_trace_of_the_photo(paint, photo):
-    start = array(next(paint(quick(init="noise"))).picture)
+    start = array(next(paint(quick(init="noise", objective="gram"))).picture)
     assert start.std() > 50
     small = array(photo.resize((64, 43)))
     assert abs(np.corrcoef(start.ravel(), small.ravel())[0, 1]) < 0.1
@@ -383,7 +383,7 @@ def test_a_loss_that_is_no_number_from_the_start_is_said_and_nothing_broken_is_s
 
 
 def test_a_run_ends_early_once_nothing_visible_changes_and_says_so(photo, vgg16):
-    settings = quick(iterations=200, style_weight=1, tolerance=0.4)
+    settings = quick(tv_weight=0, iterations=200, style_weight=1, tolerance=0.4)
     frames = list(stylize(photo, photo, settings, backbone=vgg16))
     assert len(frames) == 11, "the change is measured over ten evaluations"
     assert [frame.iteration for frame in frames] == list(range(1, 12))
@@ -394,7 +394,7 @@ def test_a_run_ends_early_once_nothing_visible_changes_and_says_so(photo, vgg16)
 
 
 def test_a_coarse_stage_that_ends_early_leaves_the_finer_ones_their_share(photo, vgg16):
-    settings = quick(size=192, stages=2, iterations=90, style_weight=1, tolerance=0.4)
+    settings = quick(tv_weight=0, objective="gram", size=192, stages=2, iterations=90, style_weight=1, tolerance=0.4)
     sizes = [frame.size for frame in stylize(photo, photo, settings, backbone=vgg16)]
     assert sizes[:11] == [96] * 11
     assert set(sizes[11:]) == {192}
@@ -409,10 +409,12 @@ def test_with_no_tolerance_every_evaluation_is_made(photo, vgg16):
 
 
 def test_the_style_loss_is_counted_in_units_of_the_photos_own(paint, photo, painting, vgg16):
-    relative, absolute = (next(paint(quick(relative_style=relative))).losses for relative in (True, False))
+    relative, absolute = (
+        next(paint(quick(objective="gram", relative_style=relative))).losses for relative in (True, False)
+    )
     assert relative.style == pytest.approx(1)
     P, S = (images.to_tensor(image, images.fit_size(image, 64)) for image in (photo, painting))
-    assert absolute.style == pytest.approx(Objective(vgg16, quick(), P, S)(P)[0].style)
+    assert absolute.style == pytest.approx(Objective(vgg16, quick(objective="gram"), P, S)(P)[0].style)
     assert absolute.style != pytest.approx(1, rel=0.1)
 
 
@@ -446,7 +448,7 @@ def test_the_run_minimises_the_moments_it_reports(photo, painting, vgg16, refere
 
 
 def test_content_weighs_more_in_coarser_stages(paint, photo, painting, vgg16):
-    settings = quick(size=192, stages=2, iterations=4)
+    settings = quick(objective="gram", size=192, stages=2, iterations=4)
     first = {frame.size: frame for frame in reversed(list(paint(settings)))}[96]
     P, S = (images.to_tensor(image, images.fit_size(image, 96)) for image in (photo, painting))
     second = list(paint(settings))[1]
@@ -459,7 +461,7 @@ def test_a_stage_at_which_the_paintings_pattern_is_gone_is_left_out_and_its_work
     lines = np.zeros((192, 192, 3), np.uint8)
     lines[::2] = 255
     squares = np.kron(np.indices((6, 6)).sum(0) % 2, np.ones((32, 32)))[..., None].repeat(3, 2)
-    settings = quick(size=192, stages=2, iterations=12)
+    settings = quick(objective="gram", size=192, stages=2, iterations=12)
     for pattern, counts in ((lines, {192: 6}), (255 * squares, {96: 8, 192: 4})):
         frames = list(stylize(photo, Image.fromarray(pattern.astype(np.uint8)), settings, backbone=vgg16))
         assert collections.Counter(frame.size for frame in frames) == counts
@@ -468,7 +470,7 @@ def test_a_stage_at_which_the_paintings_pattern_is_gone_is_left_out_and_its_work
 
 
 def test_a_coarse_stage_is_shown_with_the_fine_lines_of_the_photo(paint, photo):
-    first, second, *_ = paint(quick(size=192, stages=2, iterations=6))
+    first, second, *_ = paint(quick(objective="gram", size=192, stages=2, iterations=6))
     enlarged = array(photo.resize((192, 128), Image.Resampling.LANCZOS))
     assert first.size == second.size == 96
     assert np.abs(array(first.picture) - enlarged).max() <= 2, "nothing is painted yet, and nothing is blurred"
@@ -533,14 +535,14 @@ def test_a_picture_is_gone_on_from_where_it_stands(photo, painting, vgg16):
     *_, half = stylize(photo, painting, settings, backbone=vgg16)
     more = list(stylize(photo, painting, settings, backbone=vgg16, init_image=half.picture))
     assert [frame.size for frame in more] == [96] * 20
-    assert np.abs(array(more[0].picture) - array(half.picture)).max() <= 1
+    assert np.abs(array(more[0].picture) - array(half.picture)).max() <= 2, "rounded twice, and its palette limited twice"
     assert more[-1].losses.total < half.losses.total
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_two_paintings_are_mixed_by_their_gram_matrices(share, photo, painting, vgg16):
     other = Image.fromarray(np.asarray(painting)[::-1, :, ::-1].copy())
-    settings = quick(size=64, iterations=1, stages=1, relative_style=False, mix=share)
+    settings = quick(objective="gram", size=64, iterations=1, stages=1, relative_style=False, mix=share)
     found = next(stylize(photo, (painting, other), settings, backbone=vgg16)).losses.style
     G, A, B = (
         targets.style_targets(vgg16, images.to_tensor(image, images.fit_size(image, 64)), settings.style_layers)
@@ -556,7 +558,7 @@ def test_three_paintings_are_refused(photo, painting, vgg16):
 
 
 def test_larger_strokes_are_those_of_a_larger_painting(photo, painting, vgg16):
-    settings = quick(size=64, iterations=1, stages=1, relative_style=False)
+    settings = quick(objective="gram", size=64, iterations=1, stages=1, relative_style=False)
     twice = next(stylize(photo, painting, replace(settings, stroke=2.0), backbone=vgg16)).losses.style
     P = images.to_tensor(photo, images.fit_size(photo, 64))
     S = images.to_tensor(painting, images.fit_size(painting, 128))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from styletransfer import PRESETS, Settings, SettingsError, StyleTransferError
-from styletransfer.settings import knobs
+from styletransfer.settings import LIKENESS, knobs
 
 PAPERS_STYLE_LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 WHOLE = ("size", "iterations", "stages", "seed")
@@ -131,12 +131,24 @@ def test_the_limit_named_in_a_refusal_is_the_limit():
 
 
 def test_each_style_layer_has_an_equal_share_unless_weights_are_given():
-    assert tuple(Settings().layer_weights.values()) == pytest.approx((0.2,) * 5)
-    assert Settings(style_layers=["conv3_1", "conv1_1"]).layer_weights == {"conv3_1": 0.5, "conv1_1": 0.5}
-    assert Settings(style_layers=["conv3_1", "conv1_1"], style_layer_weights=[3, 1]).layer_weights == {
-        "conv3_1": 3.0,
-        "conv1_1": 1.0,
-    }
+    assert tuple(Settings().layer_weights("gram").values()) == pytest.approx((0.2,) * 5)
+    two = Settings(style_layers=["conv3_1", "conv1_1"])
+    assert two.layer_weights("gram") == two.layer_weights("moments") == {"conv3_1": 0.5, "conv1_1": 0.5}
+    weighted = dataclasses.replace(two, style_layer_weights=[3, 1])
+    assert weighted.layer_weights("gram") == weighted.layer_weights("moments") == {"conv3_1": 3.0, "conv1_1": 1.0}
+
+
+def test_moments_weigh_most_in_the_shallow_layers():
+    weights = list(Settings().layer_weights("moments").values())
+    assert weights == sorted(weights, reverse=True)
+    assert weights[0] > weights[-1]
+    assert sum(weights) == pytest.approx(1)
+
+
+def test_the_named_positions_of_the_likeness_dial_are_within_its_range_and_in_order():
+    assert list(LIKENESS.values()) == sorted(LIKENESS.values())
+    assert LIKENESS["between"] == Settings().content_weight
+    assert [Settings(content_weight=α).content_weight for α in LIKENESS.values()] == list(LIKENESS.values())
 
 
 def test_what_a_caller_does_with_his_lists_later_changes_nothing():
@@ -197,7 +209,8 @@ def test_classic_is_the_configuration_of_the_paper():
     assert (classic.init, classic.tv_weight, classic.tolerance) == ("content", 0, 0)
     assert classic.content_layers == ("conv4_2",)
     assert classic.style_layers == PAPERS_STYLE_LAYERS
-    assert tuple(classic.layer_weights.values()) == pytest.approx((0.2,) * 5)
+    assert tuple(classic.layer_weights("gram").values()) == pytest.approx((0.2,) * 5)
+    assert (classic.objective, classic.faces, classic.precision) == ("gram", False, "float32")
 
 
 def test_presets_are_settings_that_nobody_can_replace():
