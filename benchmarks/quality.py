@@ -46,8 +46,7 @@ class Evaluator:
     @torch.no_grad()
     def evaluate(self, picture: Image.Image) -> Quality:
         """All four figures; a picture of another size is first brought to the photo's."""
-        same = picture.size == self.photo.size
-        x = to_tensor(picture if same else picture.resize(self.photo.size, Image.Resampling.LANCZOS))
+        x = to_tensor(picture.resize(self.photo.size, Image.Resampling.LANCZOS))
         detail = fine_detail(x)
         return Quality(
             unpainted=unpainted(detail, self.painting_detail),
