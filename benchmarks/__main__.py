@@ -24,7 +24,9 @@ PLAIN_ITERATIONS = 300
 def parse_args() -> argparse.Namespace:
     """The command line; --short means smaller numbers everywhere."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--short", action="store_true", help="a few minutes; extrapolates the plain loop")
+    parser.add_argument(
+        "--short", action="store_true", help="ten minutes; extrapolates the plain loop, leaves classic out"
+    )
     parser.add_argument("--pairs", nargs="+", choices=PAIRS, help="default: all, with --short the portrait")
     parser.add_argument("--size", type=int, help="long side in pixels (default: 512, with --short 256)")
     parser.add_argument("--out", type=Path, help="the tables (default: benchmarks/RESULTS.md, with --short none)")
@@ -47,7 +49,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure one thing after another. The tables are written after each, since a full run takes an hour."""
+    """Measure one thing after another. The tables are written after each, since a full run takes hours."""
     args = parse_args()
     head = report.machine(f"python -m benchmarks {shlex.join(sys.argv[1:])}".strip(), args.iterations)
     sections = ["# Benchmark", head]

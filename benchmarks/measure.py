@@ -39,6 +39,7 @@ REFERENCE = Settings(
     stages=3,
     iterations=75,
     tolerance=0.4,
+    faces=False,
     backbone="vgg16",
 )
 # preset and α, in units of the default's, for the trade-off between content and style
@@ -166,8 +167,11 @@ def measure_shapes(pair: Pair, size: int) -> list[ShapeTimes]:
     found = []
     for across, down in SHAPES:
         width, height = (round(size * side / max(across, down)) for side in (across, down))
-        seconds, last = dict[int, list[float]](), time.perf_counter()
+        seconds, last, iteration = dict[int, list[float]](), time.perf_counter(), 0
         for frame in stylize(ImageOps.fit(photo, (width, height)), painting, settings):
+            if frame.iteration == iteration:
+                continue  # while neighbours are searched, the last frame comes again
+            iteration = frame.iteration
             seconds.setdefault(frame.size, []).append(time.perf_counter() - last)
             last = time.perf_counter()
         # The first iteration of a stage also prepares its targets.
@@ -324,6 +328,8 @@ def run_engine(name: str, frames: Iterator[Frame], score: Score, plain_run: Run,
     clock, pictures = [], []
     totals: dict[int, list[float]] = {}  # by the size of the stage
     for seconds, frame in time_items(frames):
+        if frame.iteration == len(clock):
+            continue  # while neighbours are searched, the last frame comes again
         totals.setdefault(frame.size, []).append(frame.losses.total)
         clock.append(seconds)
         pictures.append(frame.picture)

@@ -12,12 +12,12 @@ import numpy as np
 from PIL import Image
 
 from examples import plain
-from styletransfer import PRESETS, Settings, settings, stylize, weights
+from styletransfer import PRESETS, Settings, stylize, weights
+from styletransfer.settings import LIKENESS
 
 from .measure import EXAMPLES, REFERENCE, Pair, log
 from .quality import SEED, Evaluator, Quality, fine_detail, unpainted
 
-LIKENESS = getattr(settings, "LIKENESS", {"repaint": 0.3, "between": 1.0, "keep my photo": 4.0})
 # What is asked of the default over all pairs; the likeness dial's upper end is to have more structure.
 REQUIRED = {
     "unpainted": ("≤", 0.08),

@@ -175,8 +175,8 @@ LEGEND = """## What the columns mean
   whole time.
 - *Wasted*: iterations whose loss was above the first one of their stage, or which the optimiser undid.
 - The plain loop runs in a process of its own, which the engine's settings of threads and memory do not reach, by turns
-  with the engine. The plain loop's own network evaluates all pictures. β is the engine's for the pair: what
-  the first table says divided by the photo's own style loss at 256 px."""
+  with the engine. The plain loop's own network evaluates all pictures. β of the score is the first table's
+  divided by the photo's own style loss at 256 px."""
 
 
 def pictures_section(galleries: list[Gallery], size: int) -> str:
@@ -196,7 +196,7 @@ def pictures_section(galleries: list[Gallery], size: int) -> str:
         for way, q in g.figures.items()
     )
     return "\n\n".join([
-        f"## The pictures of {len(galleries)} example pairs, {size} px",
+        f"## Pictures of the example pairs ({len(galleries)}), {size} px",
         table(("mean of the pairs", "required", *ways), rows),
         f"The requirements are for the default; at “{KEEP}” the structure is to be {KEEP_STRUCTURE:.2f}. In bold: what "
         "does not meet them. *a1a8776* is the default of that commit, a run on Gram matrices. *Noise* is that picture "
