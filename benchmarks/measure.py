@@ -40,6 +40,7 @@ REFERENCE = Settings(
     iterations=75,
     tolerance=0.4,
     faces=False,
+    precision="float32",
     backbone="vgg16",
 )
 # preset and α, in units of the default's, for the trade-off between content and style
@@ -325,7 +326,7 @@ def run_peer(score: Score, painting: Image.Image, size: int) -> Run | None:
 
 def run_engine(name: str, frames: Iterator[Frame], score: Score, plain_run: Run, peer: Run | None) -> Run:
     """Run one preset to its end, and find the first of its pictures that beats each of the others' last."""
-    clock, pictures = [], []
+    clock, pictures = list[float](), list[Image.Image]()
     totals: dict[int, list[float]] = {}  # by the size of the stage
     for seconds, frame in time_items(frames):
         if frame.iteration == len(clock):

@@ -160,7 +160,7 @@ def test_every_example_pair_is_painted_in_five_ways():
     assert list(pictures.WAYS) == ["classic", "a1a8776", "default", "repaint", "keep my photo"]
     # What that commit's default was, whatever today's is.
     assert pictures.WAYS["a1a8776"] == Settings(
-        objective="gram", iterations=75, tv_weight=0, faces=False, backbone="vgg16"
+        objective="gram", iterations=75, tv_weight=0, faces=False, precision="float32", backbone="vgg16"
     )
 
 
