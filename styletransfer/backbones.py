@@ -32,7 +32,7 @@ class Backbone:
         """Place the network on the fastest device. Its convolutions compute in `precision`, float32 or bfloat16.
 
         Bfloat16 has the range of float32, so neither an activation nor a gradient can overflow. Losses are computed in
-        float32. After 60 iterations at 128 px, on a processor, the loss was within 0.1 % of float32's.
+        float32. After 40 iterations at 256 px, on a processor, the loss was within 0.5 % of float32's for two pairs.
         """
         self.name = vgg.name
         self.device = fastest_device()
@@ -107,7 +107,7 @@ def _split_bfloat16(x: Tensor) -> Tensor:
     """Split x (1, 3, H, W) into bfloat16 channels (1, 6, H, W): x, and what its rounding has left out.
 
     Without the rest, a small change of a pixel would change nothing. With it the gradient of a loss at 256 px is
-    within 6 % of float32's, without it 8 %. The gradient flows through the rest alone, which has the same weights.
+    7 % off float32's, without it 8 %. The gradient flows through the rest alone, which has the same weights.
     """
     rounded = x.detach().bfloat16()
     return torch.cat([rounded, (x - rounded).bfloat16()], 1)
