@@ -20,8 +20,7 @@ TILES = 1024  # per chunk: enough for an efficient product, few enough to stay i
 class Winograd2x2:
     """A convolution by F(2×2, 3×3), with the names of the paper; called like convolution.Direct.
 
-    Both transforms add whole rows and columns of channels-last memory. With products of small matrices, as the larger
-    tiles of float32 need them, they take longer.
+    Both transforms add whole rows and columns of channels-last memory.
     """
 
     layout = torch.channels_last
