@@ -58,12 +58,13 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def asked_for(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Settings, Any]]:
-    """A function that gives the settings and the backbone that a command line asks the engine for."""
+    """A function that gives the settings and the backbone that a command line asks the engine for, without a mask."""
 
     def ask(*flags: str) -> tuple[Settings, Any]:
         calls: list[tuple[Settings, Any]] = []
 
-        def note(content: object, style: object, settings: Settings, backbone: Any) -> Iterator[Frame]:
+        def note(content: object, style: object, settings: Settings, backbone: Any, keep: object) -> Iterator[Frame]:
+            assert keep is None
             calls.append((settings, backbone))
             raise SettingsError("That is all.")
 
@@ -197,7 +198,7 @@ def test_every_setting_has_a_flag(asked_for: Callable[..., Any]) -> None:
         "--style-layers": "conv1_1,conv2_1",
         "--style-layer-weights": "1,0.25",
     }
-    settings, _ = asked_for("--square", "--no-relative-style", *itertools.chain(*flags.items()))
+    settings, _ = asked_for("--square", "--no-relative-style", "--no-faces", *itertools.chain(*flags.items()))
     assert settings == Settings(
         size=96,
         iterations=7,
@@ -215,6 +216,7 @@ def test_every_setting_has_a_flag(asked_for: Callable[..., Any]) -> None:
         relative_style=False,
         backbone="vgg16",
         objective="moments",
+        faces=False,
         content_layers=("conv3_1", "conv4_1"),
         style_layers=("conv1_1", "conv2_1"),
         style_layer_weights=(1, 0.25),
@@ -414,10 +416,10 @@ def test_vgg19_out_of_reach_costs_one_line(
 def run_interrupted_at(iteration: int, number: int, monkeypatch: pytest.MonkeyPatch) -> int:
     """The exit code of a run that gets signal `number` while it works on what follows that iteration."""
 
-    def interrupted(*args: Any) -> Iterator[Frame]:
+    def interrupted(*args: Any, **named: Any) -> Iterator[Frame]:
         if iteration == 0:
             signal.raise_signal(number)
-        for frame in stylize(*args):
+        for frame in stylize(*args, **named):
             yield frame
             if frame.iteration == iteration:
                 signal.raise_signal(number)

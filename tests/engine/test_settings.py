@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from styletransfer import PRESETS, Settings, SettingsError, StyleTransferError
-from styletransfer.settings import knobs
+from styletransfer.settings import LIKENESS, MOMENTS_LAYER_WEIGHTS, knobs
 
 PAPERS_STYLE_LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 WHOLE = ("size", "iterations", "stages", "seed")
@@ -75,7 +75,7 @@ def test_a_number_of_any_type_becomes_a_float(value):
     assert type(weight) is float
 
 
-@pytest.mark.parametrize("name", ["init", "backbone"])
+@pytest.mark.parametrize("name", ["init", "backbone", "objective"])
 @pytest.mark.parametrize("value", ["", "vgg", "Content", None, 0, True, ["content"], b"noise"], ids=repr)
 def test_an_unknown_choice_is_refused_with_the_known_ones(name: str, value: object):
     message = refusal(name, **{name: value})
@@ -83,8 +83,15 @@ def test_an_unknown_choice_is_refused_with_the_known_ones(name: str, value: obje
 
 
 @pytest.mark.parametrize("value", [0, 1, "true", None, np.True_], ids=repr)
-def test_square_is_true_or_false_and_nothing_like_it(value: object):
-    refusal("square", square=value)
+@pytest.mark.parametrize("name", ["square", "faces"])
+def test_a_switch_is_true_or_false_and_nothing_like_it(name: str, value: object):
+    refusal(name, **{name: value})
+
+
+def test_every_position_of_the_likeness_dial_is_a_weight_that_can_be_chosen_and_one_is_the_default():
+    weights = [Settings(content_weight=weight).content_weight for weight in LIKENESS.values()]
+    assert weights == sorted(set(weights))
+    assert Settings().content_weight in weights
 
 
 @pytest.mark.parametrize("name", ["content_layers", "style_layers"])
@@ -130,13 +137,25 @@ def test_the_limit_named_in_a_refusal_is_the_limit():
     assert str(2**32 - 1) in refusal("seed", seed=2**32)
 
 
-def test_each_style_layer_has_an_equal_share_unless_weights_are_given():
-    assert tuple(Settings().layer_weights.values()) == pytest.approx((0.2,) * 5)
-    assert Settings(style_layers=["conv3_1", "conv1_1"]).layer_weights == {"conv3_1": 0.5, "conv1_1": 0.5}
-    assert Settings(style_layers=["conv3_1", "conv1_1"], style_layer_weights=[3, 1]).layer_weights == {
-        "conv3_1": 3.0,
-        "conv1_1": 1.0,
-    }
+def test_each_style_layer_has_an_equal_share_of_gram_matrices_unless_weights_are_given():
+    assert tuple(Settings().layer_weights("gram").values()) == pytest.approx((0.2,) * 5)
+
+
+@pytest.mark.parametrize("style_loss", ["gram", "moments"])
+def test_two_style_layers_share_equally_unless_weights_are_given(style_loss):
+    layers = ["conv3_1", "conv1_1"]
+    assert Settings(style_layers=layers).layer_weights(style_loss) == {"conv3_1": 0.5, "conv1_1": 0.5}
+    given = Settings(style_layers=layers, style_layer_weights=[3, 1]).layer_weights(style_loss)
+    assert given == {"conv3_1": 3.0, "conv1_1": 1.0}
+
+
+def test_moments_weigh_most_in_the_shallow_layers_unless_weights_are_given():
+    shares = tuple(Settings().layer_weights("moments").values())
+    assert shares == MOMENTS_LAYER_WEIGHTS
+    assert list(shares) == sorted(shares, reverse=True)
+    assert sum(shares) == pytest.approx(1)
+    given = Settings(style_layer_weights=[1, 2, 3, 4, 5]).layer_weights("moments")
+    assert tuple(given.values()) == (1, 2, 3, 4, 5)
 
 
 def test_what_a_caller_does_with_his_lists_later_changes_nothing():
@@ -197,7 +216,8 @@ def test_classic_is_the_configuration_of_the_paper():
     assert (classic.init, classic.tv_weight, classic.tolerance) == ("content", 0, 0)
     assert classic.content_layers == ("conv4_2",)
     assert classic.style_layers == PAPERS_STYLE_LAYERS
-    assert tuple(classic.layer_weights.values()) == pytest.approx((0.2,) * 5)
+    assert (classic.objective, classic.faces, classic.relative_style) == ("gram", False, False)
+    assert tuple(classic.layer_weights("gram").values()) == pytest.approx((0.2,) * 5)
 
 
 def test_presets_are_settings_that_nobody_can_replace():
