@@ -14,7 +14,7 @@ styletransfer.tune_process()  # as the page and the command line do, before torc
 
 from styletransfer import Settings  # noqa: E402
 
-from . import measure, report, scaling  # noqa: E402
+from . import measure, pictures, report, scaling  # noqa: E402
 from .measure import PAIRS, log  # noqa: E402
 
 HERE = Path(__file__).parent
@@ -24,7 +24,9 @@ PLAIN_ITERATIONS = 300
 def parse_args() -> argparse.Namespace:
     """The command line; --short means smaller numbers everywhere."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--short", action="store_true", help="a few minutes; extrapolates the plain loop")
+    parser.add_argument(
+        "--short", action="store_true", help="ten minutes; extrapolates the plain loop, leaves classic out"
+    )
     parser.add_argument("--pairs", nargs="+", choices=PAIRS, help="default: all, with --short the portrait")
     parser.add_argument("--size", type=int, help="long side in pixels (default: 512, with --short 256)")
     parser.add_argument("--out", type=Path, help="the tables (default: benchmarks/RESULTS.md, with --short none)")
@@ -40,12 +42,14 @@ def parse_args() -> argparse.Namespace:
     args.times = 3 if short else 7
     args.iterations = 15 if short else PLAIN_ITERATIONS
     args.max_iterations = Settings().iterations if short else math.inf
+    args.examples = pictures.read_pairs()[: 1 if short else None]
+    args.ways = [way for way in pictures.WAYS if not (short and way == "classic")]
     args.sizes = (256, 512) if short else (256, 512, 1024, 2048)
     return args
 
 
 def main() -> None:
-    """Measure one thing after another. The tables are written after each, since a full run takes an hour."""
+    """Measure one thing after another. The tables are written after each, since a full run takes hours."""
     args = parse_args()
     head = report.machine(f"python -m benchmarks {shlex.join(sys.argv[1:])}".strip(), args.iterations)
     sections = ["# Benchmark", head]
@@ -75,8 +79,15 @@ def main() -> None:
     for name in args.pairs:
         results.append(measure.measure_pair(PAIRS[name], args.size, args.iterations, args.max_iterations))
         add(report.pair_section(results[-1], args.size, PLAIN_ITERATIONS))
+
+    plain = {(r.pair.photo, r.pair.painting): {"plain": r.plain.picture} for r in results}
+    galleries = []
+    for pair in args.examples:
+        others = plain.get((pair.photo, pair.painting), {})
+        galleries.append(pictures.paint_pair(pair, args.size, args.ways, others))
         if args.sheet:
-            args.sheet.write_bytes(report.sheet(results))
+            args.sheet.write_bytes(report.sheet(galleries))
+    add(report.pictures_section(galleries, args.size))
 
     costs = []
     for size in args.sizes:
@@ -86,7 +97,7 @@ def main() -> None:
     add(report.LEGEND)
 
     all_firsts = [first for found in firsts.values() for first in found]
-    summary = report.summary(iteration, results, all_firsts, costs)
+    summary = report.summary(iteration, results, all_firsts, costs, PLAIN_ITERATIONS)
     print(f"\n{summary}")
     sections.insert(2, summary)
     write()

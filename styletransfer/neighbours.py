@@ -31,8 +31,8 @@ def collect(F: Tensor, height: int, width: int) -> Tensor:
     if factor > 1:
         F = nnf.avg_pool2d(F, factor)
     elif F.shape[2:] != (height, width):
-        F = nnf.interpolate(F, (height, width), mode="bilinear")
-    return F / math.sqrt(F.shape[1])
+        F = nnf.interpolate(F.float(), (height, width), mode="bilinear")
+    return F.float() / math.sqrt(F.shape[1])
 
 
 def grid(image: Tensor) -> tuple[int, int]:

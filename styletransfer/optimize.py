@@ -41,6 +41,10 @@ MIN_CONTENT_VARIATION = 50.0
 """The least variation per position. A photo of one colour has none to be relative to; usual values are 250 to 2000."""
 NEIGHBOURS_CONTENT_FACTOR = 2.0
 """Content weighs this many times as much beside neighbours, which otherwise move eyes and roofs."""
+KEEP_WEIGHT = 5.5
+"""What is added to α where the mask is white. With 2.5, a mouth moved in a coarse stage."""
+MIN_CONTENT_WEIGHT = 0.1
+"""The least α that KEEP_WEIGHT is relative to. At α = 0 there is no content, and nothing is kept."""
 QUERY_PHOTO_SHARE = 0.75
 """How much of the photo, and how little of the picture so far, is in the query for neighbours after the first stage."""
 EARLY_STOP_INTERVAL = 10
@@ -114,7 +118,7 @@ def stylize(
     if not 1 <= len(sources) <= 2:
         raise PictureError(f"Give one painting, or two to be mixed, not {len(sources)}.")
     loaded = [images.load(source) for source in (content, *sources)]
-    backbone, fallback = (backbone, "") if backbone else backbones.load(settings.backbone)
+    backbone, fallback = (backbone, "") if backbone else backbones.load(settings.backbone, precision=settings.precision)
     mask, found = _make_mask(loaded[0].image, images.load(keep).image if keep else None, settings)
     problem = Problem(
         content=loaded[0].image,
@@ -222,7 +226,7 @@ class _Run:
                 style_loss=style_loss,
                 style_scale=self.problem.style_scale(self.stages[0].size, style_loss),
                 finer_stages=len(self.stages) - 1 - number,
-                keep=self.problem.keep_map(size),
+                keep=self.problem.keep_mask(size),
             )
             memory.trim_heap()
             if style_loss != "neighbours":
@@ -334,17 +338,14 @@ class Objective:
     ) -> None:
         """Compute the targets P and A of the images, each (1, 3, H, W) in [0, 1].
 
-        `keep`, (1, 1, H, W), is the weight of the content at each pixel. For neighbours, `find_neighbours` follows.
+        `keep`, (1, 1, H, W) in [0, 1], is the mask of what to keep. For neighbours, `find_neighbours` follows.
         """
         self.backbone, self.settings, self.style_scale = backbone, settings, style_scale
         self.content_image, self.style_images = content_image, style_images
         self.w = settings.layer_weights(style_loss)
         self.P = targets.content_targets(backbone, content_image, settings.content_layers)
         self.content_scale = {layer: self._scale_content(style_loss, P, finer_stages) for layer, P in self.P.items()}
-        self.keep = {
-            layer: keep if keep is None else nnf.interpolate(keep, P.shape[2:], mode="area")
-            for layer, P in self.P.items()
-        }
+        self.k = {layer: self._weigh_positions(keep, P) for layer, P in self.P.items()}
         self.A: targets.Targets = {}
         self.T: Tensor | None = None  # for each position of x, the hypercolumn of its neighbour in the painting
         if style_loss != "neighbours":
@@ -369,7 +370,7 @@ class Objective:
             columns = []
             for layer, F in self.backbone.activations(x, layers):
                 if layer in self.P:
-                    L_content = losses.content_loss(F, self.P[layer], self.keep[layer])
+                    L_content = losses.content_loss(F, self.P[layer], self.k[layer])
                     content = content + self.content_scale[layer] * L_content
                 if layer in self.A:
                     style = style + self.w[layer] / self.style_scale * self.style_loss(F, self.A[layer])
@@ -381,6 +382,13 @@ class Objective:
             total = losses.total_loss(content, style, tv, s.content_weight, s.style_weight, s.tv_weight)
         (gradient,) = torch.autograd.grad(total, x)
         return Losses(*torch.stack([content, style, tv, total]).tolist()), gradient
+
+    def _weigh_positions(self, keep: Tensor | None, P: Tensor) -> Tensor | None:
+        """k of the content loss, such that α k = α + KEEP_WEIGHT where the mask is white: a face stays at any α."""
+        if keep is None or not keep.any():
+            return None
+        α = max(self.settings.content_weight, MIN_CONTENT_WEIGHT)
+        return 1 + KEEP_WEIGHT / α * nnf.interpolate(keep, P.shape[2:], mode="area")
 
     def _scale_content(self, style_loss: str, P: Tensor, finer_stages: int) -> float:
         if style_loss == "gram":

@@ -24,8 +24,6 @@ MIN_PATTERN_ENERGY = 0.5
 Such an image is made of lines or dots that vanish when it is small: a woodcut has a seventh of its energy at 128 px.
 docs/method.md has the figures.
 """
-KEEP_FACTOR = 5.0
-"""Content weighs this many times as much where the mask of what to keep is white."""
 STYLE_SCALE_SIZE = 256
 """The long side, in pixels, at which the photo's own style loss is measured, unless the coarsest stage is larger: see
 Settings.relative_style."""
@@ -69,13 +67,13 @@ class Problem:
             found.append(self._to_tensor(image, max(round(size * self.settings.stroke), math.ceil(min_side * aspect))))
         return found
 
-    def keep_map(self, size: int) -> Tensor | None:
-        """The weight of the content at each pixel, (1, 1, H, W): 1 where `keep` is black, KEEP_FACTOR where white."""
+    def keep_mask(self, size: int) -> Tensor:
+        """How much of the content image to keep at each pixel, (1, 1, H, W) in [0, 1]: 0 without a mask."""
+        width, height = self._fit_size(self.content, size)
         if not self.keep:
-            return None
-        mask = self.keep.resize(self._fit_size(self.content, size), Image.Resampling.LANCZOS)
-        white = torch.from_numpy(np.array(mask, dtype=np.float32))[None, None] / 255
-        return (1 + (KEEP_FACTOR - 1) * white).to(self.backbone.device)
+            return torch.zeros(1, 1, height, width, device=self.backbone.device)
+        mask = np.array(self.keep.resize((width, height), Image.Resampling.BILINEAR), dtype=np.float32)
+        return torch.from_numpy(mask)[None, None].to(self.backbone.device) / 255
 
     def style_targets(self, size: int, style_loss: str) -> targets.Targets:
         """The statistics to be reached at long side `size`, by style layer: see targets.style_targets."""
@@ -83,14 +81,16 @@ class Problem:
         return targets.mix_style_targets(self.backbone, self.style_images(size), s.style_layers, s.mix, style_loss)
 
     def base(self, size: int) -> Tensor:
-        """The image that a stage's change is added to: the content image, or black, so that all of x is upsampled.
+        """The image that a stage's change is added to: the content image, or black where all of x is upsampled.
 
         Gram matrices leave the photo where it is smooth, and then the next stage needs its fine lines. The other losses
-        paint everywhere, and lines laid back under their strokes look like a filtered photo.
+        paint everywhere, and lines laid back under their strokes look like a filtered photo, so only what the mask
+        keeps gets its lines back.
         """
         content = self.content_image(size)
-        keeps_lines = self.settings.objective == "gram" and self.settings.init == "content"
-        return content if keeps_lines else torch.zeros_like(content)
+        if self.settings.init == "noise":
+            return torch.zeros_like(content)
+        return content if self.settings.objective == "gram" else self.keep_mask(size) * content
 
     def initial_image(self, size: int) -> Tensor:
         """The image to start from, (1, 3, H, W): `init_image`, the content image, or white noise from the seed."""
@@ -146,7 +146,10 @@ class Problem:
 
     def finish(self, pixels: Tensor) -> Image.Image:
         """Convert `pixels` (1, 3, H, W) to 8 bits, in the colours that Settings.colours asks for."""
-        return colour.finish(images.to_image(pixels), self._content_at_result_size, self.settings.colours)
+        painted = images.to_image(pixels)
+        if self.settings.objective != "gram":  # whose picture stays what it was before this was added
+            painted = colour.limit_palette(painted, self._colour_prepared[1], self.settings.mix)
+        return colour.finish(painted, self._content_at_result_size, self.settings.colours)
 
     @property
     def layers(self) -> tuple[str, ...]:

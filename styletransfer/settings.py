@@ -122,6 +122,11 @@ class Settings:
         "Network whose features are compared; auto takes vgg19 where its weights are on this machine.",
         choices=("auto", "vgg19", "vgg16"),
     )
+    precision: str = _knob(
+        "auto",
+        "Number format of the convolutions: auto takes bfloat16 where that is faster; float32 is the exact one.",
+        choices=("auto", "float32"),
+    )
     content_layers: tuple[str, ...] = _knob(("conv4_2",), "Layers of the content loss.")
     style_layers: tuple[str, ...] = _knob(
         ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"), "Layers of the style loss."
@@ -216,6 +221,7 @@ PRESETS: Mapping[str, Settings] = MappingProxyType(
         "best": Settings(iterations=180),
         "classic": Settings(
             objective="gram",
+            precision="float32",
             tv_weight=0,
             faces=False,
             relative_style=False,

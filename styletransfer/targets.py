@@ -36,7 +36,7 @@ _cached = partial(cached, _cache, lock=threading.Lock())
 @torch.no_grad()
 def content_targets(backbone: Backbone, content_image: Tensor, layers: tuple[str, ...]) -> Targets:
     """P of eq. 1: the activations of an image (1, 3, H, W) in [0, 1], each (1, N, H_l, W_l)."""
-    return dict(backbone.activations(content_image, layers))
+    return {layer: F.float() for layer, F in backbone.activations(content_image, layers)}
 
 
 @_cached(key=partial(_key, "style"))

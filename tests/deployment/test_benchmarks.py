@@ -7,12 +7,13 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageFilter
+from PIL import Image, ImageOps
 
-from benchmarks import measure
-from benchmarks.quality import Evaluator
+from benchmarks import measure, pictures, report
+from benchmarks.quality import Evaluator, Quality
 from benchmarks.subprocess_iter import iterate_in_subprocess
 from examples import plain
 from styletransfer import Settings, weights
@@ -29,7 +30,7 @@ def network() -> plain.Network:
 def test_the_plain_loop_and_the_engine_minimise_the_same_loss(network, photo, painting, vgg16: Backbone):
     P, S = plain.to_tensor(plain.resize(photo, 64)), plain.to_tensor(plain.resize(painting, 64))
     x = (P + 0.1 * torch.randn(P.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
-    settings = Settings(size=64, content_weight=2, style_weight=3e6)
+    settings = Settings(size=64, content_weight=2, style_weight=3e6, tv_weight=0, objective="gram")
     ours, gradient = Objective(vgg16, settings, P, S)(x)
     y = x.clone().requires_grad_()
     loss = plain.Loss(network, P, S, 2, 3e6)(y)
@@ -70,20 +71,113 @@ def test_the_plain_loop_runs_by_itself_from_any_folder(tmp_path):
     assert max(Image.open(tmp_path / "out.png").size) == 64
 
 
-def test_the_evaluator_ranks_the_photo_and_the_painting(network, photo, painting):
-    evaluator = Evaluator(network, photo, painting, 128, 1, 1e7)
-    own = evaluator.evaluate(evaluator.photo)
-    assert (own.style, own.content_similarity) == pytest.approx((1, 1), abs=1e-4)
-    as_painting = evaluator.evaluate(painting.resize(evaluator.photo.size))
-    assert as_painting.style < 0.7
-    assert as_painting.content_similarity < 0.7
-    blurred = evaluator.evaluate(evaluator.photo.filter(ImageFilter.GaussianBlur(3)))
-    assert as_painting.content_similarity < blurred.content_similarity < 1
+def as_array(image: Image.Image) -> np.ndarray:
+    return np.asarray(image) / 255
 
 
-def test_the_evaluator_takes_a_picture_of_another_size(network, photo, painting):
-    evaluator = Evaluator(network, photo, painting, 96, 1, 1e7)
-    assert evaluator.evaluate(photo.resize((192, 128), Image.Resampling.LANCZOS)).content_similarity > 0.9
+def every_window(array: np.ndarray, size: int, step: int) -> np.ndarray:
+    """All windows of size×size of (H, W, …), every `step`, each flat."""
+    windows = np.lib.stride_tricks.sliding_window_view(array, (size, size), axis=(0, 1))[::step, ::step]
+    return windows.reshape(windows.shape[0] * windows.shape[1], -1)
+
+
+def roughness(image: Image.Image) -> np.ndarray:
+    grey = as_array(image).mean(axis=2)
+    padded = np.pad(grey, 4, mode="reflect")
+    smooth = every_window(padded, 9, 1).mean(axis=1).reshape(grey.shape)
+    return np.sqrt((every_window(grey - smooth, 32, 16) ** 2).mean(axis=1))
+
+
+def patch_distance(a: Image.Image, b: Image.Image) -> float:
+    total = 0
+    for scale in (1, 2, 4):
+        p, q = (every_window(as_array(image.reduce(scale)), 7, 2) for image in (a, b))
+        distances = np.stack([np.linalg.norm(q - patch, axis=1) for patch in p])
+        total += distances.min(axis=0).mean() + distances.min(axis=1).mean()
+    return total
+
+
+def alike(image: Image.Image, reference) -> np.ndarray:
+    F = reference.activations(plain.to_tensor(image).double())["conv4_2"].flatten(2)[0].numpy()
+    F = F - F.mean(axis=1, keepdims=True)
+    F /= np.linalg.norm(F, axis=0)
+    return F.T @ F
+
+
+def test_the_four_figures_are_those_of_their_definitions(network, photo, painting, reference):
+    """Recomputed in NumPy, and on the reference network; the pictures are so small that every patch is compared."""
+    picture = pictures.add_noise(Image.blend(photo, painting.resize(photo.size), 0.4), 8)
+    found = Evaluator(network, photo, painting, 96).evaluate(picture)
+    rough, painted = roughness(picture), roughness(painting)
+    assert found.unpainted == pytest.approx((rough < np.quantile(painted, 0.05)).mean())
+    assert found.grainy == pytest.approx((rough > np.quantile(painted, 0.99)).mean())
+    assert found.patches == pytest.approx(patch_distance(picture, painting) / patch_distance(photo, painting), rel=5e-3)
+    same_parts = np.corrcoef(alike(picture, reference).ravel(), alike(photo, reference).ravel())[0, 1]
+    assert found.structure == pytest.approx(same_parts, abs=2e-3)
+
+
+def test_the_photo_and_the_painting_are_the_ends_of_the_scale(network):
+    painting = plain.resize(Image.open(PAINTING).convert("RGB"), 256)
+    photo = ImageOps.fit(Image.open(PHOTO).convert("RGB"), painting.size)
+    evaluator = Evaluator(network, photo, painting, 256)
+    own = evaluator.evaluate(photo)
+    assert (own.patches, own.structure) == pytest.approx((1, 1), abs=1e-4)
+    copied = evaluator.evaluate(painting)
+    assert copied.unpainted == pytest.approx(0.05, abs=0.02)
+    assert copied.grainy == pytest.approx(0.01, abs=0.01)
+    assert copied.patches < 0.6
+    assert copied.structure < 0.5
+
+
+def test_a_flat_sky_is_unpainted_and_noise_is_no_paint(network):
+    photo = plain.resize(Image.open(PHOTO).convert("RGB"), 192)
+    photo.paste((120, 160, 220), (0, 0, photo.width, photo.height // 2))
+    evaluator = Evaluator(network, photo, Image.open(ROOT / "examples/style/impasto.webp").convert("RGB"), 192)
+    assert evaluator.evaluate(photo).unpainted > 0.4
+    noisy = evaluator.evaluate(pictures.hide_behind_noise(photo, evaluator))
+    assert pictures.meets("unpainted", noisy.unpainted)
+    assert noisy.patches > 1.05
+    assert evaluator.evaluate(pictures.add_noise(photo, 60)).grainy > 0.9
+
+
+def test_a_picture_of_another_size_is_judged_at_the_photos(network, photo, painting):
+    larger = photo.resize((192, 128), Image.Resampling.LANCZOS)
+    assert Evaluator(network, photo, painting, 96).evaluate(larger).structure > 0.9
+
+
+def test_the_score_prefers_what_the_plain_loop_has_painted(network, photo, painting):
+    score = measure.Score(network, photo, painting, 128, 1, 1e7)
+    P, S = plain.to_tensor(score.photo), plain.to_tensor(plain.resize(painting, 128))
+    *_, last = plain.paint(network, P, S, 1, 1e7, 8)
+    assert score(plain.to_image(last.x)) < score(photo)
+
+
+def test_every_example_pair_is_painted_in_five_ways():
+    assert [pair.name for pair in pictures.read_pairs()][::7] == [
+        "astronaut × van-gogh-cafe-terrace-at-night",
+        "chelsea × pointillism",
+    ]
+    assert list(pictures.WAYS) == ["classic", "a1a8776", "default", "repaint", "keep my photo"]
+    # What that commit's default was, whatever today's is.
+    assert pictures.WAYS["a1a8776"] == Settings(
+        objective="gram", iterations=75, tv_weight=0, faces=False, precision="float32", backbone="vgg16"
+    )
+
+
+def test_the_requirements_are_met_or_not():
+    quality = Quality(unpainted=0.02, grainy=0.06, patches=0.7, structure=0.6)
+    before = quality._replace(patches=0.8)
+    galleries = [
+        pictures.Gallery(pair, pair.open()[0], pair.open()[1], {}, {"default": quality, "a1a8776": before})
+        for pair in pictures.read_pairs()[:2]
+    ]
+    found = pictures.summarize(galleries, "default")
+    assert found["patches, relative"] == pytest.approx(0.875)
+    assert [figure for figure, value in found.items() if not pictures.meets(figure, value)] == ["grainy"]
+    assert not pictures.meets("structure", found["structure"], "keep my photo")
+    section = report.pictures_section(galleries, 512)
+    assert "| grainy | ≤ 0.05 | **0.060** | **0.060** |" in section
+    assert "| structure | ≥ 0.50 | 0.600 | 0.600 |" in section
 
 
 @pytest.mark.parametrize(

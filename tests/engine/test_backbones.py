@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from styletransfer import Settings, SettingsError, WeightsError, backbones, images, stylize, weights
+from styletransfer import Settings, SettingsError, WeightsError, backbones, images, losses, stylize, weights
 from styletransfer.backbones import Backbone
+from styletransfer.cpu import precision
+from styletransfer.cpu.convolution import Conv3x3
 from styletransfer.optimize import Objective
 
 LAYERS = (
@@ -250,12 +253,88 @@ def test_a_gradient_reaches_the_pixels_and_nothing_else(vgg16, pixels):
 
 @pytest.fixture
 def half() -> Backbone:
-    """Bfloat16 is for CUDA. The processor computes it too, though slowly."""
+    """Bfloat16 is for CUDA and for processors with instructions for it. Any other computes it too, though slowly."""
     return Backbone(weights.bundled_vgg16(), torch.bfloat16)
 
 
-def test_half_precision_gives_activations_in_full_precision(half):
-    assert dict(half.activations(torch.rand(1, 3, 32, 32), ["conv1_1"]))["conv1_1"].dtype == torch.float32
+@pytest.mark.parametrize("objective", ["gram", "moments"])
+def test_half_precision_gives_nearly_the_same_losses_and_gradient(objective, photo, painting, vgg16, half):
+    settings = Settings(objective=objective)
+    P, S = images.to_tensor(photo, (48, 32)), images.to_tensor(painting, (40, 48))
+    x = 0.6 * P + 0.4 * torch.rand(P.shape, generator=torch.Generator().manual_seed(0))
+    (exact, gradient), (rounded, near) = (Objective(backbone, settings, P, S)(x) for backbone in (vgg16, half))
+    assert rounded == pytest.approx(exact, rel=0.02)
+    assert near.dtype == torch.float32
+    assert (near - gradient).norm() < 0.15 * gradient.norm()
+
+
+def test_a_layers_gram_matrix_is_not_rounded_to_half_precision():
+    F = torch.rand(1, 16, 50, 70, generator=torch.Generator().manual_seed(0)).bfloat16()
+    G = losses.gram_matrix(F)
+    assert G.dtype == torch.float32
+    assert (G - losses.gram_matrix(F.double())).norm() < 2e-3 * G.norm()
+
+
+@pytest.fixture
+def flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What this machine's processor can do, as Linux lists it, for the test to write."""
+    file = tmp_path / "cpuinfo"
+    monkeypatch.setattr(precision, "CPUINFO", file)
+    return file
+
+
+@pytest.mark.parametrize("listed", ["flags\t\t: fpu avx2 avx512f avx512_vnni\n", None])
+def test_bfloat16_is_not_even_tried_by_a_processor_without_instructions_for_it(listed, flags, monkeypatch):
+    monkeypatch.setattr(precision, "_evaluate", lambda *_: pytest.fail("tried"))
+    if listed:
+        flags.write_text(listed)
+    assert precision.fastest_precision.__wrapped__() == torch.float32
+
+
+@pytest.mark.parametrize(
+    "slow, wrong, expected",
+    [
+        (torch.float32, False, torch.bfloat16),
+        (torch.bfloat16, False, torch.float32),
+        (torch.float32, True, torch.float32),
+    ],
+    ids=["faster", "slower", "wrong"],
+)
+def test_a_processor_with_the_instructions_takes_bfloat16_if_it_is_right_and_faster(
+    slow, wrong, expected, flags, monkeypatch
+):
+    flags.write_text("flags\t\t: fpu avx512f avx512_bf16\n")
+
+    def evaluate(layer: Conv3x3, x: Tensor) -> tuple[Tensor, Tensor]:
+        time.sleep(0.01 if x.dtype == slow else 0)
+        return x, -x if wrong and x.dtype == torch.bfloat16 else x
+
+    monkeypatch.setattr(precision, "_evaluate", evaluate)
+    assert precision.fastest_precision.__wrapped__() == expected
+
+
+def test_the_convolution_that_is_tried_is_right_in_bfloat16():
+    x, weight = torch.rand(1, 16, 12, 12), torch.randn(16, 16, 3, 3, generator=torch.Generator().manual_seed(0)) / 12
+    exact, rounded = (
+        precision._evaluate(Conv3x3(weight.to(dtype), torch.zeros(16, dtype=dtype)), x.to(dtype))
+        for dtype in (torch.float32, torch.bfloat16)
+    )
+    for a, b in zip(exact, rounded, strict=True):
+        assert (a - b).norm() < precision.MAX_ERROR * a.norm()
+
+
+def test_float32_can_be_had_where_bfloat16_is_faster(vgg16, monkeypatch):
+    monkeypatch.setattr(backbones, "fastest_precision", lambda: torch.bfloat16)
+    half, _ = backbones.load("vgg16")
+    assert half.precision == torch.bfloat16
+    assert backbones.load("vgg16")[0] is half, "made only once"
+    assert backbones.load("vgg16", precision="float32")[0] is vgg16
+
+
+@pytest.mark.parametrize(("name", "expected"), [("auto", torch.bfloat16), ("float32", torch.float32)])
+def test_cuda_paints_in_bfloat16_unless_float32_is_asked_for(name, expected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert backbones._choose_precision(name) == expected
 
 
 @pytest.mark.slow

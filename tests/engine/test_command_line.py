@@ -194,6 +194,7 @@ def test_every_setting_has_a_flag(asked_for: Callable[..., Any]) -> None:
         "--seed": "4294967295",
         "--backbone": "vgg16",
         "--objective": "moments",
+        "--precision": "float32",
         "--content-layers": "conv3_1,conv4_1",
         "--style-layers": "conv1_1,conv2_1",
         "--style-layer-weights": "1,0.25",
@@ -216,6 +217,7 @@ def test_every_setting_has_a_flag(asked_for: Callable[..., Any]) -> None:
         relative_style=False,
         backbone="vgg16",
         objective="moments",
+        precision="float32",
         faces=False,
         content_layers=("conv3_1", "conv4_1"),
         style_layers=("conv1_1", "conv2_1"),
@@ -228,10 +230,10 @@ def test_every_setting_has_a_flag(asked_for: Callable[..., Any]) -> None:
 def test_weights_of_the_users_own_are_painted_with(
     asked_for: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backbones, "vgg19", lambda file: f"backbone of {file}")
+    monkeypatch.setattr(backbones, "vgg19", lambda file, precision: f"backbone of {file} in {precision}")
     settings, backbone = asked_for("--weights", "my.pth")
     assert settings == Settings(backbone="vgg19")
-    assert backbone == "backbone of my.pth"
+    assert backbone == "backbone of my.pth in auto"
 
 
 def test_vgg19_asked_for_by_name_is_downloaded_with_a_bar(
@@ -416,10 +418,10 @@ def test_vgg19_out_of_reach_costs_one_line(
 def run_interrupted_at(iteration: int, number: int, monkeypatch: pytest.MonkeyPatch) -> int:
     """The exit code of a run that gets signal `number` while it works on what follows that iteration."""
 
-    def interrupted(*args: Any, **named: Any) -> Iterator[Frame]:
+    def interrupted(*args: Any, **options: Any) -> Iterator[Frame]:
         if iteration == 0:
             signal.raise_signal(number)
-        for frame in stylize(*args, **named):
+        for frame in stylize(*args, **options):
             yield frame
             if frame.iteration == iteration:
                 signal.raise_signal(number)

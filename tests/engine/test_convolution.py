@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from styletransfer.cpu import convolution
+from styletransfer.cpu import bfloat16, convolution
 from styletransfer.cpu.convolution import ROUTES, Conv3x3
 
 SHAPES = [  # C, K, H, W: a multiple of no tile, of both, thin, tiny, wide, several chunks
@@ -71,6 +71,31 @@ def test_every_route_gives_the_activation_and_gradient_of_the_plain_convolution(
     assert x.grad is not None
     assert_near(y.detach(), exact_y)
     assert_near(x.grad, exact_grad)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("route", convolution.BFLOAT16_ROUTES)
+@pytest.mark.parametrize("small", [False, True], ids=["whole", "pieces"])
+def test_every_bfloat16_route_is_near_the_activation_and_gradient_of_the_plain_convolution(
+    small: bool, route: str, shape: tuple[int, int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if small:
+        monkeypatch.setattr(convolution, "MAX_SLAB_BYTES", 8000)
+        monkeypatch.setattr(bfloat16, "TILES", 20)
+    monkeypatch.setattr(convolution._Routes, "_choose_route", lambda self, x, gate: route)
+    channels, kernels, height, width = shape
+    weight, bias = (t.bfloat16() for t in layer(channels, kernels))
+    x = torch.randn(1, channels, height, width).bfloat16().requires_grad_()
+    grad = torch.randn(1, kernels, height, width).bfloat16()
+    _, before, _ = reference(x.detach(), weight, bias, grad)
+    grad = torch.where(before.abs() > 0.1, grad, 0.0).bfloat16()  # nearer to the ReLU's kink either answer is right
+    exact_y, _, exact_grad = reference(x.detach(), weight, bias, grad)
+    y = Conv3x3(weight, bias)(x)
+    y.backward(grad)
+    assert x.grad is not None
+    assert y.dtype == x.grad.dtype == torch.bfloat16
+    assert (y - exact_y).norm() < 0.02 * exact_y.norm()
+    assert (x.grad - exact_grad).norm() < 0.02 * exact_grad.norm()
 
 
 @pytest.mark.parametrize("route", usable)

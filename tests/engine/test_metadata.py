@@ -30,8 +30,23 @@ def test_the_settings_come_back_out_of_the_picture():
 
 
 def test_a_setting_of_a_later_version_is_left_out():
-    record = {**json.loads(metadata.to_json(Settings(size=128))), "glitter": 3}
-    assert metadata.read_settings(png(json.dumps(record))) == Settings(size=128)
+    assert (
+        metadata.read_settings(png(json.dumps({"objective": "auto", "faces": True, "precision": "auto", "glitter": 3})))
+        == Settings()
+    )
+
+
+def test_a_picture_from_before_there_was_an_objective_means_what_it_meant_then():
+    before = Settings(size=128, objective="gram", faces=False, precision="float32")
+    assert metadata.read_settings(png('{"size": 128}')) == before
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_picture_says_whether_a_mask_is_missing_from_it(masked):
+    file = io.BytesIO()
+    metadata.save_png(Image.new("RGB", (20, 20)), file, Settings(), masked=masked)
+    assert metadata.is_masked(file) is masked
+    assert not metadata.is_masked(png(None))
 
 
 @pytest.mark.parametrize(

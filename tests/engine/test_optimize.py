@@ -101,7 +101,7 @@ def test_the_total_is_the_sum_of_the_weighted_terms(paint):
 
 
 def test_a_run_from_the_photo_shows_it_first(paint, photo):
-    frame = next(paint(quick()))
+    frame = next(paint(quick(objective="gram")))
     assert frame.losses.content == 0
     expected = photo.resize((64, 43), Image.Resampling.LANCZOS)
     assert np.array_equal(array(frame.picture), array(expected))
@@ -268,7 +268,7 @@ def test_the_seed_and_torchs_own_random_state_leave_each_other_alone(paint):
 
 
 def test_a_run_from_noise_starts_without_a_trace_of_the_photo(paint, photo):
-    start = array(next(paint(quick(init="noise"))).picture)
+    start = array(next(paint(quick(init="noise", objective="gram"))).picture)
     assert start.std() > 50
     small = array(photo.resize((64, 43)))
     assert abs(np.corrcoef(start.ravel(), small.ravel())[0, 1]) < 0.1
@@ -537,7 +537,7 @@ def test_a_picture_is_gone_on_from_where_it_stands(photo, painting, vgg16):
     *_, half = stylize(photo, painting, settings, backbone=vgg16)
     more = list(stylize(photo, painting, settings, backbone=vgg16, init_image=half.picture))
     assert [frame.size for frame in more] == [96] * 20
-    assert np.abs(array(more[0].picture) - array(half.picture)).max() <= 1
+    assert np.abs(array(more[0].picture) - array(half.picture)).max() <= 2, "rounded twice, and its palette limited twice"
     assert more[-1].losses.total < half.losses.total
 
 

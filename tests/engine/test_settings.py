@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from styletransfer import PRESETS, Settings, SettingsError, StyleTransferError
-from styletransfer.settings import LIKENESS, MOMENTS_LAYER_WEIGHTS, knobs
+from styletransfer.settings import LIKENESS, knobs
 
 PAPERS_STYLE_LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 WHOLE = ("size", "iterations", "stages", "seed")
@@ -88,12 +88,6 @@ def test_a_switch_is_true_or_false_and_nothing_like_it(name: str, value: object)
     refusal(name, **{name: value})
 
 
-def test_every_position_of_the_likeness_dial_is_a_weight_that_can_be_chosen_and_one_is_the_default():
-    weights = [Settings(content_weight=weight).content_weight for weight in LIKENESS.values()]
-    assert weights == sorted(set(weights))
-    assert Settings().content_weight in weights
-
-
 @pytest.mark.parametrize("name", ["content_layers", "style_layers"])
 @pytest.mark.parametrize(
     "value",
@@ -137,25 +131,25 @@ def test_the_limit_named_in_a_refusal_is_the_limit():
     assert str(2**32 - 1) in refusal("seed", seed=2**32)
 
 
-def test_each_style_layer_has_an_equal_share_of_gram_matrices_unless_weights_are_given():
+def test_each_style_layer_has_an_equal_share_unless_weights_are_given():
     assert tuple(Settings().layer_weights("gram").values()) == pytest.approx((0.2,) * 5)
+    two = Settings(style_layers=["conv3_1", "conv1_1"])
+    assert two.layer_weights("gram") == two.layer_weights("moments") == {"conv3_1": 0.5, "conv1_1": 0.5}
+    weighted = dataclasses.replace(two, style_layer_weights=[3, 1])
+    assert weighted.layer_weights("gram") == weighted.layer_weights("moments") == {"conv3_1": 3.0, "conv1_1": 1.0}
 
 
-@pytest.mark.parametrize("style_loss", ["gram", "moments"])
-def test_two_style_layers_share_equally_unless_weights_are_given(style_loss):
-    layers = ["conv3_1", "conv1_1"]
-    assert Settings(style_layers=layers).layer_weights(style_loss) == {"conv3_1": 0.5, "conv1_1": 0.5}
-    given = Settings(style_layers=layers, style_layer_weights=[3, 1]).layer_weights(style_loss)
-    assert given == {"conv3_1": 3.0, "conv1_1": 1.0}
+def test_moments_weigh_most_in_the_shallow_layers():
+    weights = list(Settings().layer_weights("moments").values())
+    assert weights == sorted(weights, reverse=True)
+    assert weights[0] > weights[-1]
+    assert sum(weights) == pytest.approx(1)
 
 
-def test_moments_weigh_most_in_the_shallow_layers_unless_weights_are_given():
-    shares = tuple(Settings().layer_weights("moments").values())
-    assert shares == MOMENTS_LAYER_WEIGHTS
-    assert list(shares) == sorted(shares, reverse=True)
-    assert sum(shares) == pytest.approx(1)
-    given = Settings(style_layer_weights=[1, 2, 3, 4, 5]).layer_weights("moments")
-    assert tuple(given.values()) == (1, 2, 3, 4, 5)
+def test_the_named_positions_of_the_likeness_dial_are_within_its_range_and_in_order():
+    assert list(LIKENESS.values()) == sorted(LIKENESS.values())
+    assert LIKENESS["between"] == Settings().content_weight
+    assert [Settings(content_weight=α).content_weight for α in LIKENESS.values()] == list(LIKENESS.values())
 
 
 def test_what_a_caller_does_with_his_lists_later_changes_nothing():
@@ -216,8 +210,8 @@ def test_classic_is_the_configuration_of_the_paper():
     assert (classic.init, classic.tv_weight, classic.tolerance) == ("content", 0, 0)
     assert classic.content_layers == ("conv4_2",)
     assert classic.style_layers == PAPERS_STYLE_LAYERS
-    assert (classic.objective, classic.faces, classic.relative_style) == ("gram", False, False)
     assert tuple(classic.layer_weights("gram").values()) == pytest.approx((0.2,) * 5)
+    assert (classic.objective, classic.faces, classic.precision) == ("gram", False, "float32")
 
 
 def test_presets_are_settings_that_nobody_can_replace():
