@@ -58,12 +58,13 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def asked_for(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Settings, Any]]:
-    """A function that gives the settings and the backbone that a command line asks the engine for."""
+    """A function that gives the settings and the backbone that a command line asks the engine for, without a mask."""
 
     def ask(*flags: str) -> tuple[Settings, Any]:
         calls: list[tuple[Settings, Any]] = []
 
         def note(content: object, style: object, settings: Settings, backbone: Any, keep: object) -> Iterator[Frame]:
+            assert keep is None
             calls.append((settings, backbone))
             raise SettingsError("That is all.")
 

@@ -383,7 +383,7 @@ def test_a_loss_that_is_no_number_from_the_start_is_said_and_nothing_broken_is_s
 
 
 def test_a_run_ends_early_once_nothing_visible_changes_and_says_so(photo, vgg16):
-    settings = quick(tv_weight=0, iterations=200, style_weight=1, tolerance=0.4)
+    settings = quick(iterations=200, style_weight=1, tv_weight=0, tolerance=0.4)
     frames = list(stylize(photo, photo, settings, backbone=vgg16))
     assert len(frames) == 11, "the change is measured over ten evaluations"
     assert [frame.iteration for frame in frames] == list(range(1, 12))
@@ -394,7 +394,7 @@ def test_a_run_ends_early_once_nothing_visible_changes_and_says_so(photo, vgg16)
 
 
 def test_a_coarse_stage_that_ends_early_leaves_the_finer_ones_their_share(photo, vgg16):
-    settings = quick(tv_weight=0, objective="gram", size=192, stages=2, iterations=90, style_weight=1, tolerance=0.4)
+    settings = quick(size=192, stages=2, iterations=90, style_weight=1, tv_weight=0, tolerance=0.4)
     sizes = [frame.size for frame in stylize(photo, photo, settings, backbone=vgg16)]
     assert sizes[:11] == [96] * 11
     assert set(sizes[11:]) == {192}
@@ -408,13 +408,14 @@ def test_with_no_tolerance_every_evaluation_is_made(photo, vgg16):
     assert len(list(stylize(photo, photo, quick(iterations=25, style_weight=1, tolerance=0), backbone=vgg16))) == 25
 
 
-def test_the_style_loss_is_counted_in_units_of_the_photos_own(paint, photo, painting, vgg16):
+@pytest.mark.parametrize("objective", ["gram", "moments"])
+def test_the_style_loss_is_counted_in_units_of_the_photos_own(objective, paint, photo, painting, vgg16):
     relative, absolute = (
-        next(paint(quick(objective="gram", relative_style=relative))).losses for relative in (True, False)
+        next(paint(quick(objective=objective, relative_style=relative))).losses for relative in (True, False)
     )
     assert relative.style == pytest.approx(1)
     P, S = (images.to_tensor(image, images.fit_size(image, 64)) for image in (photo, painting))
-    assert absolute.style == pytest.approx(Objective(vgg16, quick(objective="gram"), P, S)(P)[0].style)
+    assert absolute.style == pytest.approx(Objective(vgg16, quick(), P, S, style_loss=objective)(P)[0].style)
     assert absolute.style != pytest.approx(1, rel=0.1)
 
 
@@ -447,7 +448,7 @@ def test_the_run_minimises_the_moments_it_reports(photo, painting, vgg16, refere
     assert frame.losses.style == pytest.approx(expected, rel=1e-3)
 
 
-def test_content_weighs_more_in_coarser_stages(paint, photo, painting, vgg16):
+def test_content_weighs_more_in_coarser_stages_of_gram_matrices(paint, photo, painting, vgg16):
     settings = quick(objective="gram", size=192, stages=2, iterations=4)
     first = {frame.size: frame for frame in reversed(list(paint(settings)))}[96]
     P, S = (images.to_tensor(image, images.fit_size(image, 96)) for image in (photo, painting))
@@ -457,11 +458,12 @@ def test_content_weighs_more_in_coarser_stages(paint, photo, painting, vgg16):
     assert second.losses.content == pytest.approx(2 * usual, rel=1e-4)
 
 
-def test_a_stage_at_which_the_paintings_pattern_is_gone_is_left_out_and_its_work_done_later(photo, vgg16):
+@pytest.mark.parametrize("objective", ["gram", "moments"])
+def test_a_stage_at_which_the_paintings_pattern_is_gone_is_left_out_and_its_work_done_later(objective, photo, vgg16):
     lines = np.zeros((192, 192, 3), np.uint8)
     lines[::2] = 255
     squares = np.kron(np.indices((6, 6)).sum(0) % 2, np.ones((32, 32)))[..., None].repeat(3, 2)
-    settings = quick(objective="gram", size=192, stages=2, iterations=12)
+    settings = quick(objective=objective, size=192, stages=2, iterations=12)
     for pattern, counts in ((lines, {192: 6}), (255 * squares, {96: 8, 192: 4})):
         frames = list(stylize(photo, Image.fromarray(pattern.astype(np.uint8)), settings, backbone=vgg16))
         assert collections.Counter(frame.size for frame in frames) == counts
@@ -469,7 +471,7 @@ def test_a_stage_at_which_the_paintings_pattern_is_gone_is_left_out_and_its_work
         assert not frames[-1].notes
 
 
-def test_a_coarse_stage_is_shown_with_the_fine_lines_of_the_photo(paint, photo):
+def test_a_coarse_stage_of_gram_matrices_is_shown_with_the_fine_lines_of_the_photo(paint, photo):
     first, second, *_ = paint(quick(objective="gram", size=192, stages=2, iterations=6))
     enlarged = array(photo.resize((192, 128), Image.Resampling.LANCZOS))
     assert first.size == second.size == 96
@@ -559,12 +561,13 @@ def test_three_paintings_are_refused(photo, painting, vgg16):
         next(stylize(photo, (painting,) * 3, quick(), backbone=vgg16))
 
 
-def test_larger_strokes_are_those_of_a_larger_painting(photo, painting, vgg16):
-    settings = quick(objective="gram", size=64, iterations=1, stages=1, relative_style=False)
+@pytest.mark.parametrize("objective", ["gram", "moments"])
+def test_larger_strokes_are_those_of_a_larger_painting(objective, photo, painting, vgg16):
+    settings = quick(objective=objective, size=64, iterations=1, stages=1, relative_style=False)
     twice = next(stylize(photo, painting, replace(settings, stroke=2.0), backbone=vgg16)).losses.style
     P = images.to_tensor(photo, images.fit_size(photo, 64))
     S = images.to_tensor(painting, images.fit_size(painting, 128))
-    assert twice == pytest.approx(Objective(vgg16, settings, P, S)(P)[0].style, rel=1e-4)
+    assert twice == pytest.approx(Objective(vgg16, settings, P, S, style_loss=objective)(P)[0].style, rel=1e-4)
 
 
 def test_strokes_of_a_narrow_painting_never_get_too_small_for_the_layers(photo, painting, vgg16):

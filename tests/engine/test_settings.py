@@ -75,7 +75,7 @@ def test_a_number_of_any_type_becomes_a_float(value):
     assert type(weight) is float
 
 
-@pytest.mark.parametrize("name", ["init", "backbone"])
+@pytest.mark.parametrize("name", ["init", "backbone", "objective"])
 @pytest.mark.parametrize("value", ["", "vgg", "Content", None, 0, True, ["content"], b"noise"], ids=repr)
 def test_an_unknown_choice_is_refused_with_the_known_ones(name: str, value: object):
     message = refusal(name, **{name: value})
@@ -83,8 +83,9 @@ def test_an_unknown_choice_is_refused_with_the_known_ones(name: str, value: obje
 
 
 @pytest.mark.parametrize("value", [0, 1, "true", None, np.True_], ids=repr)
-def test_square_is_true_or_false_and_nothing_like_it(value: object):
-    refusal("square", square=value)
+@pytest.mark.parametrize("name", ["square", "faces"])
+def test_a_switch_is_true_or_false_and_nothing_like_it(name: str, value: object):
+    refusal(name, **{name: value})
 
 
 @pytest.mark.parametrize("name", ["content_layers", "style_layers"])

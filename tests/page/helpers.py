@@ -79,6 +79,8 @@ def small_request(**changes: Any) -> dict[str, Any]:
 SMALL = {
     "size": 64,
     "iterations": 3,
+    "objective": "auto",
+    "faces": True,
     "style_weight_power_of_ten": 7.3,
     "content_weight": 1,
     "tv_weight": 0,

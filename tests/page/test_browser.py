@@ -109,7 +109,7 @@ def test_a_broken_file_says_so_and_keeps_the_painting(page: Page, tmp_path: Path
 def paint_example(page: Page, iterations: int) -> None:
     """Paint an example at a size at which a step takes no time. A link chooses the pictures and moves the sliders."""
     page.goto(
-        f"{page.url}{'&' if '?' in page.url else '?'}photo=chelsea&painting=woodcut&size=96&iterations={iterations}"
+        f"{page.url}{'&' if '?' in page.url else '?'}v=2&photo=chelsea&painting=woodcut&size=96&iterations={iterations}"
     )
     expect(page.locator("#photo img")).to_be_visible()
     expect(page.locator("#painting img")).to_be_visible()

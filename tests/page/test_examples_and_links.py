@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 import pytest
 
 from page import controls, examples, share_link
 from page.config import DEFAULT_PRESET
 from page.examples import EXAMPLES
+from styletransfer import PRESETS
 from tests.data import PAINTING, PHOTO
 from tests.page.helpers import COMPONENTS, HANDLERS, positions
 
@@ -29,11 +31,39 @@ def test_there_are_ten_styles_to_choose_from_each_with_its_picture_name_and_make
 
 
 def test_a_link_opens_the_page_as_it_was() -> None:
-    values = positions(style_weight=3e8, colours="matched", stroke=1.5)
+    values = positions(style_weight=3e8, colours="matched", stroke=1.5, objective="neighbours", faces=False)
     link = share_link.decode(share_link.encode(str(PHOTO), str(PAINTING), "quick", values))
     assert link[:3] == (str(PHOTO), str(PAINTING), "quick")
     assert controls.slider_values(link.settings) == values
     assert not link.ignored
+
+
+def test_a_link_says_its_version_and_no_more_than_what_differs_from_its_preset() -> None:
+    said = dict(parse_qsl(share_link.encode(None, None, "classic", controls.slider_values(PRESETS["classic"]))))
+    assert said == {"v": "2", "preset": "classic"}
+    faces = controls.slider_values(replace(PRESETS["classic"], faces=True))
+    assert dict(parse_qsl(share_link.encode(None, None, "classic", faces))) == {**said, "faces": "True"}
+
+
+@pytest.mark.parametrize(("preset", "steps"), [("quick", 26), ("balanced", 75), ("best", 360), ("classic", 300)])
+def test_a_link_from_before_there_were_versions_paints_as_it_did(preset: str, steps: int) -> None:
+    settings = share_link.decode(f"preset={preset}&size=320").settings
+    assert (settings.objective, settings.faces, settings.tv_weight) == ("gram", False, 0)
+    assert (settings.iterations, settings.size) == (steps, 320)
+    assert settings.square is (preset == "classic")
+    moved = HANDLERS.follow_link(f"preset={preset}")
+    assert moved[COMPONENTS.preset] == preset
+    assert [moved[COMPONENTS.controls[name]] for name in ("objective", "faces", "iterations")] == ["gram", False, steps]
+
+
+def test_an_old_link_that_names_no_preset_means_the_old_default_and_keeps_what_it_says() -> None:
+    settings = share_link.decode("photo=chelsea&painting=woodcut&iterations=40&tv_weight=3").settings
+    assert (settings.objective, settings.faces, settings.iterations, settings.tv_weight) == ("gram", False, 40, 3)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_link_of_today_means_the_presets_of_today(preset: str) -> None:
+    assert share_link.decode(f"v=2&preset={preset}").settings == PRESETS[preset]
 
 
 def test_a_link_never_names_a_visitors_own_picture(tmp_path: Path) -> None:
@@ -49,12 +79,15 @@ def test_a_link_never_names_a_visitors_own_picture(tmp_path: Path) -> None:
         {"size": "1e999"},
         {"size": "nan"},
         {"colours": "pink"},
+        {"objective": "pink"},
+        {"faces": "some"},
+        {"faces": "1"},
         {"preset": "../x"},
         {"photo": "../../app"},
     ],
 )
 def test_a_link_without_sense_opens_the_page_as_usual_and_says_what_it_ignored(said: dict[str, str]) -> None:
-    query = urlencode(said)
+    query = urlencode({"v": share_link.VERSION, **said})
     assert share_link.decode(query) == (None, None, DEFAULT_PRESET, controls.PRESETS[DEFAULT_PRESET], tuple(said))
     notice = HANDLERS.follow_link(query)[COMPONENTS.notice]
     assert notice["value"] == f"Ignored in this link: {', '.join(said)}."
