@@ -537,7 +537,9 @@ def test_a_picture_is_gone_on_from_where_it_stands(photo, painting, vgg16):
     *_, half = stylize(photo, painting, settings, backbone=vgg16)
     more = list(stylize(photo, painting, settings, backbone=vgg16, init_image=half.picture))
     assert [frame.size for frame in more] == [96] * 20
-    assert np.abs(array(more[0].picture) - array(half.picture)).max() <= 2, "rounded twice, and its palette limited twice"
+    assert np.abs(array(more[0].picture) - array(half.picture)).max() <= 2, (
+        "rounded twice, and its palette limited twice"
+    )
     assert more[-1].losses.total < half.losses.total
 
 
