@@ -118,7 +118,7 @@ def random_vgg19() -> weights.Weights:
 
 def measure_iteration(size: int, times: int) -> IterationTimes:
     """Time the plain loop and the engine in each precision by turns, `times` times after one warm-up, at size×size."""
-    settings, vgg19 = Settings(size=size), random_vgg19()
+    settings, vgg19 = replace(REFERENCE, size=size), random_vgg19()
     photo, painting = (plain.to_tensor(image.resize((size, size))) for image in PAIRS["portrait"].open())
     noise = torch.randn(photo.shape, generator=torch.Generator().manual_seed(WEIGHTS_SEED))
     x = (photo + 0.05 * noise).clamp(0, 1)  # at the photo itself L_content has no gradient

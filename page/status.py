@@ -53,7 +53,8 @@ def plot_losses(losses: list[Losses], marks: dict[int, str], update: Update) -> 
         ]
     )
     for iteration, text in marks.items():
-        plot.add_vline(iteration, line_dash="dot", line_color="rgba(128,128,128,0.6)", annotation_text=text)
+        label = text.replace(" · ", "<br>")  # on a phone three labels side by side would overlap
+        plot.add_vline(iteration, line_dash="dot", line_color="rgba(128,128,128,0.6)", annotation_text=label)
     plot.update_layout(
         height=300,
         margin={"l": 8, "r": 8, "t": 8, "b": 8},

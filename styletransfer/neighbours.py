@@ -25,6 +25,9 @@ SHARE_BIAS = 0.05
 """How strongly the share of a second painting moves the choice between the two: see find_neighbours."""
 
 
+NEVER = 4.0  # more than two cosines can differ: only one of two paintings is chosen then
+
+
 def collect(F: Tensor, height: int, width: int) -> Tensor:
     """One layer's part of the hypercolumns: F (1, N, H, W) to (1, N, height, width), divided by √N."""
     factor = min(STRIDE, F.shape[2] // height)  # not 5 at a height of 10, 11 or 15 pixels
@@ -55,7 +58,7 @@ def find_neighbours(query: Tensor, paintings: Sequence[Tensor], share: float) ->
     Yields between the chunks.
     """
     q = _centre(query)
-    ahead = SHARE_BIAS * math.log(share / (1 - share)) if 0 < share < 1 else math.copysign(math.inf, share - 0.5)
+    ahead = SHARE_BIAS * math.log(share / (1 - share)) if 0 < share < 1 else math.copysign(NEVER, share - 0.5)
     centred = [_centre(H) for H in paintings]
     columns = torch.cat(list(paintings), dim=1)
     nearest = []
