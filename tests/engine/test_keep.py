@@ -134,9 +134,7 @@ def test_a_mask_and_a_face_are_both_kept(photo, painting, vgg16, monkeypatch):
 
 @pytest.mark.parametrize("objective", ["auto", "neighbours", "moments"])
 @pytest.mark.parametrize("flat", ["photo", "painting", "both"])
-def test_a_picture_of_one_colour_is_painted_without_a_loss_that_is_no_number(
-    flat, objective, photo, painting, vgg16, monkeypatch
-):
+def test_a_picture_of_one_colour_is_painted_without_a_loss_that_is_no_number(flat, objective, photo, painting, vgg16):
     plain = Image.new("RGB", (96, 80), (90, 120, 200))
     content = photo if flat == "painting" else plain
     style = painting if flat == "photo" else plain
