@@ -76,6 +76,9 @@ def slider_values(settings: Settings) -> dict[str, Any]:
 
 
 def find_preset(settings: Settings) -> str | None:
-    """Return the name of the preset that differs from `settings` only in CONTROLS, or None."""
-    changes: dict[str, Any] = {name: getattr(settings, name) for name in CONTROLS}
+    """Return the name of the preset that differs from `settings` only in CONTROLS, or None.
+
+    Precision does not count: pictures from before there was a choice are in float32, and hardly differ in bfloat16.
+    """
+    changes: dict[str, Any] = {name: getattr(settings, name) for name in (*CONTROLS, "precision")}
     return next((name for name, preset in PRESETS.items() if replace(preset, **changes) == settings), None)

@@ -30,7 +30,7 @@ NEVER = 4.0  # more than two cosines can differ: only one of two paintings is ch
 
 def collect(F: Tensor, height: int, width: int) -> Tensor:
     """One layer's part of the hypercolumns: F (1, N, H, W) to (1, N, height, width), divided by √N."""
-    factor = F.shape[2] // height
+    factor = min(STRIDE, F.shape[2] // height)  # not 5 at a height of 10, 11 or 15 pixels
     if factor > 1:
         F = nnf.avg_pool2d(F, factor)
     elif F.shape[2:] != (height, width):

@@ -119,13 +119,13 @@ def stylize(
         raise PictureError(f"Give one painting, or two to be mixed, not {len(sources)}.")
     loaded = [images.load(source) for source in (content, *sources)]
     backbone, fallback = (backbone, "") if backbone else backbones.load(settings.backbone, precision=settings.precision)
-    mask, found = _make_mask(loaded[0].image, images.load(keep).image if keep else None, settings)
+    mask, found = _make_mask(loaded[0].image, images.load(keep).image if keep is not None else None, settings)
     problem = Problem(
         content=loaded[0].image,
         style=tuple(painting.image for painting in loaded[1:]),
         settings=settings,
         backbone=backbone,
-        init_image=images.load(init_image).image if init_image else None,
+        init_image=images.load(init_image).image if init_image is not None else None,
         keep=mask,
     )
     backbone.check(problem.layers)

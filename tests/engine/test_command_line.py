@@ -25,7 +25,7 @@ import pytest
 import torch
 from PIL import Image
 
-from styletransfer import PRESETS, Frame, Settings, SettingsError, backbones, metadata, stylize, weights
+from styletransfer import PRESETS, Frame, Settings, SettingsError, backbones, metadata, neighbours, stylize, weights
 from styletransfer import __main__ as command_line
 from styletransfer.__main__ import main
 from tests.data import ROOT
@@ -227,6 +227,13 @@ def test_every_setting_has_a_flag(asked_for: Callable[..., Any]) -> None:
     assert not same, "this test gives no flag for them"
 
 
+@pytest.mark.parametrize("flags", [["--no-faces"], ["--preset", "classic"]])
+def test_faces_are_kept_unless_a_flag_or_the_preset_says_no(flags: list[str], asked_for: Callable[..., Any]) -> None:
+    assert asked_for()[0].faces is True
+    assert asked_for(*flags)[0].faces is False
+    assert asked_for(*flags, "--faces")[0].faces is True
+
+
 def test_weights_of_the_users_own_are_painted_with(
     asked_for: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -266,6 +273,71 @@ def test_nothing_but_vgg19_by_name_is_downloaded(
     asked_for("--backbone", "vgg16")
     monkeypatch.setattr(weights, "cached_vgg19", lambda: Path("vgg19.pth"))
     asked_for("--backbone", "vgg19")
+
+
+def save_mask(desk: Path) -> None:
+    """mask.png: the photo's right half is white."""
+    Image.fromarray(np.repeat([[0, 255]], 30, axis=0).repeat(15, axis=1).astype(np.uint8)).save(desk / "mask.png")
+
+
+def test_a_mask_reaches_the_run_and_the_picture_says_that_there_was_one(desk: Path) -> None:
+    save_mask(desk)
+    assert paint(*SMALL, "--keep", "mask.png") == 0
+    settings = Settings(size=64, iterations=4, backbone="vgg16", **LAYERS)
+    pictures = Image.open("photo.png"), Image.open("painting.png")
+    (*_, kept), (*_, plain) = (list(stylize(*pictures, settings, keep=keep)) for keep in (Image.open("mask.png"), None))
+    saved = np.asarray(Image.open("out.png"))
+    assert np.array_equal(saved, np.asarray(kept.picture))
+    assert not np.array_equal(saved, np.asarray(plain.picture))
+    assert metadata.is_masked(desk / "out.png")
+    assert metadata.read_settings(desk / "out.png") == settings
+    assert paint(*SMALL) == 0
+    assert not metadata.is_masked(desk / "out.png")
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        ("--keep", "--keep"),
+        ("--keep missing.png", "missing.png was not found"),
+        ("--keep text.png", "text.png is not in a"),
+        ("--keep mask.png -o mask.png", "mask.png is named twice"),
+        ("--keep mask.png --log mask.png", "mask.png is named twice"),
+    ],
+)
+def test_a_bad_mask_costs_one_line(desk: Path, capsys: pytest.CaptureFixture[str], flags: str, reason: str) -> None:
+    save_mask(desk)
+    (desk / "text.png").write_text("not a picture")
+    before = (desk / "mask.png").read_bytes()
+    assert reason in refusal(capsys, ["photo.png", "painting.png", "-o", "out.png", *SMALL, *flags.split()])
+    assert not (desk / "out.png").exists()
+    assert (desk / "mask.png").read_bytes() == before
+
+
+@pytest.fixture
+def long_search(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Flags of a run whose neighbours are searched in several parts, at 96 pixels."""
+    monkeypatch.setattr(neighbours, "CHUNK", 100 * 24 * 24)
+    return [*SMALL, "--size", "192", "--stages", "2"]
+
+
+def test_frames_that_come_again_while_neighbours_are_searched_have_no_rows(desk: Path, long_search: list[str]) -> None:
+    settings = Settings(size=192, stages=2, iterations=4, backbone="vgg16", **LAYERS)
+    frames = list(stylize(Image.open("photo.png"), Image.open("painting.png"), settings))
+    assert [frame.iteration for frame in frames[:2]] == [0, 0], "the search is long enough to see"
+    assert paint(*long_search, "--log", "losses.csv") == 0
+    logged = rows(desk / "losses.csv")
+    assert [row["iteration"] for row in logged] == [1, 2, 3, 4]
+    assert [row["size"] for row in logged] == [96, 96, 192, 192]
+    assert all(math.isfinite(value) for row in logged for value in row.values())
+
+
+def test_the_bar_counts_no_frame_that_comes_again(long_search: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert paint(*long_search) == 0
+    said = capsys.readouterr().err
+    assert "4/4 " in said
+    assert not re.search(r"\b([5-9]|0)/4 ", said), "the bar comes with the first step"
+    assert "nan" not in said
 
 
 # What it says
@@ -458,6 +530,24 @@ def test_interrupted_before_the_first_picture_an_older_one_stays(
     assert run_interrupted_at(0, signal.SIGINT, monkeypatch) == 130
     assert capsys.readouterr().err.count("\n") == 1
     assert (desk / "out.png").read_text() == "old"
+
+
+def test_interrupted_while_the_first_neighbours_are_searched_an_older_picture_stays(
+    desk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, long_search: list[str]
+) -> None:
+    def interrupted(*args: Any, **options: Any) -> Iterator[Frame]:
+        for frame in stylize(*args, **options):
+            yield frame
+            assert frame.iteration == 0
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(command_line, "stylize", interrupted)
+    (desk / "out.png").write_text("old")
+    assert paint(*long_search, "--log", "losses.csv") == 130
+    said = capsys.readouterr().err
+    assert said == "styletransfer: Interrupted before there was a picture: nothing is saved.\n"
+    assert (desk / "out.png").read_text() == "old"
+    assert (desk / "losses.csv").read_text() == ""
 
 
 def test_a_second_interrupt_does_not_stop_the_saving(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:

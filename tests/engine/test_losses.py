@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from styletransfer import Settings, images, losses
+from styletransfer import Settings, images, losses, neighbours
 from styletransfer.optimize import Objective
 
 Array = NDArray[np.float64]
@@ -49,6 +49,24 @@ def per_position(S: Tensor) -> Tensor:
 def test_content_loss_is_half_the_squared_error():
     F, P = features(5, 4, 3), features(5, 4, 3, seed=1)
     assert losses.content_loss(F, P).item() == pytest.approx(content_term(F[0].numpy(), P[0].numpy()))
+
+
+def test_content_loss_weighs_each_position():
+    F, P, k = features(5, 4, 3), features(5, 4, 3, seed=1), 7 * features(1, 4, 3, seed=2)
+    expected = 0.5 * sum(
+        k[0, 0, row, column].item() * ((F - P)[0, :, row, column].numpy() ** 2).sum()
+        for row in range(4)
+        for column in range(3)
+    )
+    assert losses.content_loss(F, P, k).item() == pytest.approx(expected)
+    assert losses.content_loss(F, P, torch.ones_like(k)).item() == pytest.approx(losses.content_loss(F, P).item())
+
+
+def test_content_variation_is_the_content_loss_of_a_picture_of_one_colour():
+    P = features(5, 4, 3)
+    unrolled = P[0].flatten(1).numpy()
+    assert losses.content_variation(P).item() == pytest.approx(0.5 * unrolled.shape[1] * unrolled.var(axis=1).sum())
+    assert losses.content_variation(torch.full((1, 5, 4, 3), 0.7)).item() == pytest.approx(0, abs=1e-9)
 
 
 def test_gram_matrix_is_the_features_times_their_transpose():
@@ -121,6 +139,12 @@ def test_moments_loss_tells_a_flat_sky_from_a_texture_with_the_same_gram_matrix(
     [
         pytest.param(lambda x: losses.moments_loss(x, losses.moments(features(3, 6, 2, seed=1))), id="moments"),
         pytest.param(lambda x: losses.content_loss(x, features(3, 4, 5, seed=1)), id="content"),
+        pytest.param(
+            lambda x: losses.content_loss(x, features(3, 4, 5, seed=1), features(1, 4, 5, seed=2)), id="kept content"
+        ),
+        pytest.param(
+            lambda x: neighbours.neighbours_loss(x[0].flatten(1), features(3, 20, seed=1)[0]), id="neighbours"
+        ),
         pytest.param(lambda x: losses.style_loss(x, per_position(features(3, 6, 2, seed=1))), id="style"),
         pytest.param(losses.tv_loss, id="tv"),
     ],
