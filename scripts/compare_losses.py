@@ -25,11 +25,12 @@ def main() -> None:
         axes[row, 0].imshow(Image.open(path))
         axes[row, 0].set_title(title)
     for name, picture_axes, curve_axes in zip(objectives, axes[0, 1:], axes[1, 1:], strict=True):
-        frames = list(stylize(PHOTO, PAINTING, Settings(objective=name)))
-        picture_axes.imshow(frames[-1].picture)
+        # While neighbours are searched, a frame comes again.
+        frames = {frame.iteration: frame for frame in stylize(PHOTO, PAINTING, Settings(objective=name))}
+        picture_axes.imshow(frames[max(frames)].picture)
         picture_axes.set_title(name)
         for term, label in (("content", "α content"), ("style", "β style"), ("total", "total")):
-            values = [getattr(frame.weighted, term) or None for frame in frames if frame.iteration]
+            values = [getattr(frame.weighted, term) or None for frame in frames.values()]
             curve_axes.semilogy(values, label=label)
         curve_axes.set(xlabel="iteration", ylim=(1e5, 3e7))
         curve_axes.legend()
