@@ -14,6 +14,9 @@ from PIL import Image
 MIN_VARIANCE = 1e-4
 """Added to every variance of values in [0, 1]. An image of one colour has no variance that could be stretched."""
 
+NARROW_AXIS = 0.1
+"""A standard deviation of pixels in [0, 1]. Narrowing wider axes took the contrast of a stained-glass sky away."""
+
 STATS_SIZE = 512
 """The long side, in pixels, at which the mean and covariance of an image's colours are measured."""
 
@@ -37,17 +40,18 @@ def finish(painted: Image.Image, photo: Image.Image, colours: str) -> Image.Imag
 
 
 def limit_palette(painted: Image.Image, paintings: Sequence[Image.Image], share: float) -> Image.Image:
-    """Narrow the colours of `painted` where they vary more than in the painting, or in two mixed by `share`.
+    """Narrow the colours of `painted` along the axes of RGB along which the painting hardly varies.
 
-    The painting's principal axes of RGB are kept, and along each the standard deviation becomes at most the painting's:
-    x ↦ μ + V k Vᵀ (x − μ), with the eigenvectors V of its covariance and k = min(1, σ_painting / σ_painted). A woodcut
-    stays black and white, whatever the colours of the photo; a colourful painting changes nothing.
+    On the principal axes of the painting (or of two, mixed by `share`) with a standard deviation below NARROW_AXIS,
+    that of `painted` becomes at most the painting's: x ↦ μ + V k Vᵀ (x − μ), with the eigenvectors V of its covariance
+    and k = min(1, σ_painting / σ_painted). A woodcut stays black and white, whatever the colours of the photo.
     """
     covariances = [_measure_colours(painting)[1] for painting in paintings]
     Σ_S = covariances[0] + share * (covariances[-1] - covariances[0])
     μ, Σ = _measure_colours(painted)
     variances, V = np.linalg.eigh(Σ_S)
     k = np.minimum(1, np.sqrt(variances / np.einsum("ia,ij,ja->a", V, Σ, V)))
+    k[variances > NARROW_AXIS**2] = 1
     A = V * k @ V.T
     return painted.convert("RGB", tuple(np.column_stack([A, 255 * (μ - A @ μ)]).flatten()))
 

@@ -80,3 +80,27 @@ def test_the_result_has_the_colours_that_were_asked_for(colours, nearer, vgg16, 
 
     to_photo, to_painting = (np.abs(chroma(frame.picture) - chroma(p)).sum() for p in (forest, sunset))
     assert ("photo" if to_photo < to_painting else "painting") == nearer
+
+
+def test_a_painting_in_black_and_white_gives_a_picture_in_black_and_white():
+    random = np.random.default_rng(0)
+    grey = np.repeat(random.integers(0, 256, (40, 40, 1)), 3, axis=2).astype(np.uint8)
+    colourful = random.integers(0, 256, (40, 40, 3)).astype(np.uint8)
+    found = np.asarray(colour.limit_palette(Image.fromarray(colourful), [Image.fromarray(grey)], 0.5), dtype=float)
+    saturation = (found.max(axis=2) - found.min(axis=2)).mean()
+    assert saturation < 10 < 100 < (colourful.max(axis=2) - colourful.min(axis=2)).mean()
+    assert found.mean(axis=2).std() == pytest.approx(colourful.mean(axis=2).std(), rel=0.05), "its light and shade stay"
+    same = colour.limit_palette(Image.fromarray(colourful), [Image.fromarray(colourful[::-1])], 0.5)
+    assert np.abs(np.asarray(same, dtype=int) - colourful).max() <= 1, "a colourful painting changes nothing"
+
+
+def test_two_mixed_paintings_share_their_palette():
+    random = np.random.default_rng(0)
+    grey = Image.fromarray(np.repeat(random.integers(0, 256, (40, 40, 1)), 3, axis=2).astype(np.uint8))
+    colourful = Image.fromarray(random.integers(0, 256, (40, 40, 3)).astype(np.uint8))
+    saturations = []
+    for share in (0.0, 0.01, 1.0):
+        found = np.asarray(colour.limit_palette(colourful, [grey, colourful], share), dtype=float)
+        saturations.append((found.max(axis=2) - found.min(axis=2)).mean())
+    assert saturations == sorted(saturations)
+    assert saturations[0] < 10
