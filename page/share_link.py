@@ -15,7 +15,7 @@ from .controls import CONTROLS, get_preset, slider_values
 from .examples import example_name, examples, styles
 
 VERSION = "2"
-PARAMETERS = ("v", "photo", "painting", "preset", *CONTROLS)
+PARAMETERS = ("photo", "painting", "preset", *CONTROLS)
 PRESETS_OF_VERSION_1 = {
     name: replace(PRESETS[name], objective="gram", faces=False, tv_weight=0.0, iterations=iterations)
     for name, iterations in {"balanced": 75, "quick": 26, "best": 360, "classic": 300}.items()
