@@ -29,7 +29,10 @@ def grey(value: int) -> Image.Image:
     return Image.new("L", (40, 40), value)
 
 
-@pytest.mark.parametrize("objective", ["auto", "neighbours", "gram"])
+@pytest.mark.parametrize(
+    "objective",
+    ["auto", pytest.param("neighbours", marks=pytest.mark.slow), pytest.param("gram", marks=pytest.mark.slow)],
+)
 def test_a_white_mask_keeps_the_picture_near_the_photo_a_black_one_does_not_and_grey_is_between(
     objective, photo, painting, vgg16
 ):
@@ -42,6 +45,7 @@ def test_a_white_mask_keeps_the_picture_near_the_photo_a_black_one_does_not_and_
     assert white < between < black
 
 
+@pytest.mark.slow
 def test_a_black_mask_is_no_mask(photo, painting, vgg16):
     *_, plain = stylize(photo, painting, settings(), backbone=vgg16)
     *_, masked = stylize(photo, painting, settings(), backbone=vgg16, keep=grey(0))
