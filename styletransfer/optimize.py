@@ -41,8 +41,8 @@ MIN_CONTENT_VARIATION = 50.0
 """The least variation per position. A photo of one colour has none to be relative to; usual values are 250 to 2000."""
 NEIGHBOURS_CONTENT_FACTOR = 2.0
 """Content weighs this many times as much beside neighbours, which otherwise move eyes and roofs."""
-KEEP_WEIGHT = 5.5
-"""What is added to α where the mask is white. With 2.5, a mouth moved in a coarse stage."""
+KEEP_WEIGHT = 10.0
+"""What is added to α where the mask is white. With 2.5 a mouth moved, with 5.5 skin was scratched, with 20 grainy."""
 MIN_CONTENT_WEIGHT = 0.1
 """The least α that KEEP_WEIGHT is relative to. At α = 0 there is no content, and nothing is kept."""
 QUERY_PHOTO_SHARE = 0.75
