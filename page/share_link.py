@@ -80,8 +80,6 @@ def _read_value(name: str, text: str) -> Any:
     knob = knobs()[name]
     if knob.choices:
         return text
-    return (
-        {"True": True, "False": False}.get(text)
-        if isinstance(getattr(Settings, name), bool)
-        else knob.value(float(text))
-    )
+    if isinstance(getattr(Settings, name), bool):
+        return {"True": True, "False": False}.get(text)  # None is refused by Settings
+    return knob.value(float(text))

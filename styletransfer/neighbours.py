@@ -23,8 +23,6 @@ CHUNK = 1 << 21
 """Pairs of positions that are compared at once: about 0.1 s on two cores, after which a run can be stopped."""
 SHARE_BIAS = 0.05
 """How strongly the share of a second painting moves the choice between the two: see find_neighbours."""
-
-
 NEVER = 4.0  # more than two cosines can differ: only one of two paintings is chosen then
 
 
