@@ -55,7 +55,7 @@ def face_mask(faces: tuple[Face, ...], width_height: tuple[int, int]) -> Image.I
         across = ((x + 0.5) / width - face.left) / face.width - 0.5  # −0.5 to 0.5 in the box
         down = ((y + 0.5) / height - face.top) / face.height - 0.5
         beyond = np.hypot(across, down) - 0.5  # in box sizes
-        white = 255 * (1 - 3 * beyond).clip(0, 1)
+        white = 255 * (0.5 - 2.5 * beyond).clip(0, 1)
         mask = ImageChops.lighter(mask, Image.fromarray(white.round().astype(np.uint8)))
     return mask
 

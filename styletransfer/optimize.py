@@ -41,8 +41,13 @@ MIN_CONTENT_VARIATION = 50.0
 """The least variation per position. A photo of one colour has none to be relative to; usual values are 250 to 2000."""
 NEIGHBOURS_CONTENT_FACTOR = 2.0
 """Content weighs this many times as much beside neighbours, which otherwise move eyes and roofs."""
-KEEP_WEIGHT = 10.0
-"""What is added to α where the mask is white. With 2.5 a mouth moved, with 5.5 skin was scratched, with 20 grainy."""
+KEEP_WEIGHT = 3.0
+"""What is added to α where the mask is white."""
+KEPT_STYLE_SHARE = 0.4
+"""How much a position counts in the statistics of the style where the mask is white.
+
+With 1, whatever α is there, dark lines are scratched into skin. With less, a face looks like a photo.
+"""
 MIN_CONTENT_WEIGHT = 0.1
 """The least α that KEEP_WEIGHT is relative to. At α = 0 there is no content, and nothing is kept."""
 QUERY_PHOTO_SHARE = 0.75
@@ -217,7 +222,7 @@ class _Run:
         """
         while True:
             memory.trim_heap()  # Fragments left by other stage sizes cost 0.2 GB at 512 px, here and after the targets.
-            size, _, style_loss = self.stages[number]
+            size, _, style_loss, is_shallow = self.stages[number]
             objective = Objective(
                 self.problem.backbone,
                 self.problem.settings,
@@ -227,6 +232,7 @@ class _Run:
                 style_scale=self.problem.style_scale(self.stages[0].size, style_loss),
                 finer_stages=len(self.stages) - 1 - number,
                 keep=self.problem.keep_mask(size),
+                is_shallow=is_shallow,
             )
             memory.trim_heap()
             if style_loss != "neighbours":
@@ -335,22 +341,27 @@ class Objective:
         style_scale: float = 1.0,
         finer_stages: int = 0,
         keep: Tensor | None = None,
+        is_shallow: bool = False,
     ) -> None:
         """Compute the targets P and A of the images, each (1, 3, H, W) in [0, 1].
 
-        `keep`, (1, 1, H, W) in [0, 1], is the mask of what to keep. For neighbours, `find_neighbours` follows.
+        `keep`, (1, 1, H, W) in [0, 1], is the mask of what to keep. `is_shallow` leaves out the deep layers: see
+        schedule.Stage. For neighbours, `find_neighbours` follows.
         """
         self.backbone, self.settings, self.style_scale = backbone, settings, style_scale
         self.content_image, self.style_images = content_image, style_images
-        self.w = settings.layer_weights(style_loss)
-        self.P = targets.content_targets(backbone, content_image, settings.content_layers)
-        self.content_scale = {layer: self._scale_content(style_loss, P, finer_stages) for layer, P in self.P.items()}
-        self.k = {layer: self._weigh_positions(keep, P) for layer, P in self.P.items()}
+        self.w = settings.layer_weights(style_loss, is_shallow=is_shallow)
+        v = settings.content_layer_weights(is_shallow=is_shallow)
+        self.P = targets.content_targets(backbone, content_image, tuple(v))
+        scales = {layer: self._scale_content(style_loss, P, finer_stages) for layer, P in self.P.items()}
+        self.content_scale = {layer: v[layer] * scale for layer, scale in scales.items()}
+        self.keep = keep if keep is not None and keep.any() else None
+        self.k = {layer: self._weigh_positions(P) for layer, P in self.P.items()}
         self.A: targets.Targets = {}
         self.T: Tensor | None = None  # for each position of x, the hypercolumn of its neighbour in the painting
         if style_loss != "neighbours":
             self.style_loss = losses.STYLE_LOSSES[style_loss].loss
-            self.A = targets.mix_style_targets(backbone, style_images, settings.style_layers, settings.mix, style_loss)
+            self.A = targets.mix_style_targets(backbone, style_images, tuple(self.w), settings.mix, style_loss)
 
     def find_neighbours(self, x: Tensor, photo_share: float) -> Iterator[None]:
         """Find the neighbours of each position of photo and `x` mixed by `photo_share`; yields between its parts."""
@@ -373,7 +384,8 @@ class Objective:
                     L_content = losses.content_loss(F, self.P[layer], self.k[layer])
                     content = content + self.content_scale[layer] * L_content
                 if layer in self.A:
-                    style = style + self.w[layer] / self.style_scale * self.style_loss(F, self.A[layer])
+                    E = self.style_loss(F, self.A[layer], self._guide_style(F))
+                    style = style + self.w[layer] / self.style_scale * E
                 if self.T is not None and layer in neighbours.LAYERS:
                     columns.append(neighbours.collect(F, *neighbours.grid(x)))
             if self.T is not None:
@@ -383,12 +395,18 @@ class Objective:
         (gradient,) = torch.autograd.grad(total, x)
         return Losses(*torch.stack([content, style, tv, total]).tolist()), gradient
 
-    def _weigh_positions(self, keep: Tensor | None, P: Tensor) -> Tensor | None:
+    def _weigh_positions(self, P: Tensor) -> Tensor | None:
         """k of the content loss, such that α k = α + KEEP_WEIGHT where the mask is white: a face stays at any α."""
-        if keep is None or not keep.any():
+        if self.keep is None:
             return None
         α = max(self.settings.content_weight, MIN_CONTENT_WEIGHT)
-        return 1 + KEEP_WEIGHT / α * nnf.interpolate(keep, P.shape[2:], mode="area")
+        return 1 + KEEP_WEIGHT / α * nnf.interpolate(self.keep, P.shape[2:], mode="area")
+
+    def _guide_style(self, F: Tensor) -> Tensor | None:
+        """k of the style loss: KEPT_STYLE_SHARE where the mask is white, 1 where it is black."""
+        if self.keep is None:
+            return None
+        return 1 - (1 - KEPT_STYLE_SHARE) * nnf.interpolate(self.keep, F.shape[2:], mode="area")
 
     def _scale_content(self, style_loss: str, P: Tensor, finer_stages: int) -> float:
         if style_loss == "gram":

@@ -15,7 +15,7 @@ from . import backbones, colour, images, losses, neighbours, targets
 from .backbones import Backbone
 from .cpu import memory
 from .errors import PictureError
-from .schedule import MAX_COARSE_ITERATIONS, MIN_COARSE_SIZE, Stage, plan_stages
+from .schedule import MAX_COARSE_ITERATIONS, MIN_COARSE_SIZE, Stage, may_be_shallow, plan_stages
 from .settings import STEERABLE, Settings
 
 MIN_PATTERN_ENERGY = 0.5
@@ -113,7 +113,7 @@ class Problem:
         min_size = self._min_stage_size()
         if self.init_image:
             style_loss = "gram" if self.settings.objective == "gram" else "moments"
-            return [Stage(self.settings.size, self.settings.iterations, style_loss)]
+            return [Stage(self.settings.size, self.settings.iterations, style_loss, may_be_shallow(self.settings))]
         plan = plan_stages(self.settings, min_size)
         while len(plan) > 1 and self._pattern_vanishes(plan[0], plan[1]):
             coarsest, next_stage, *finer = plan

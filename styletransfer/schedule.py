@@ -12,17 +12,20 @@ distorted."""
 MAX_COARSE_ITERATIONS = 24
 """A coarse stage changes little after so many iterations: see plan_stages."""
 
-
 MAX_NEIGHBOURS_SIZE = 256
 """The longest side at which neighbours are searched: 0.7 s on two cores. At 512 px it is 7 s, for no better picture."""
 
 
 class Stage(NamedTuple):
-    """One part of the run: `iterations` at a long side of `size` pixels, with one of the style losses."""
+    """One part of the run: `iterations` at a long side of `size` pixels, with one of the style losses.
+
+    A shallow stage compares layers up to `conv3_3` alone. It paints the strokes of what coarser stages have composed.
+    """
 
     size: int
     iterations: int
     style_loss: str  # gram, moments or neighbours
+    is_shallow: bool = False
 
 
 def plan_stages(settings: Settings, min_size: int) -> list[Stage]:
@@ -40,9 +43,23 @@ def plan_stages(settings: Settings, min_size: int) -> list[Stage]:
     counts = [settings.iterations - sum(coarser), *coarser]
     coarse_to_fine = list(reversed(list(zip(sizes, counts, strict=True))))
     return [
-        Stage(size, count, choose_style_loss(settings.objective, size, is_first=k == 0, is_last=k == len(sizes) - 1))
+        Stage(
+            size,
+            count,
+            choose_style_loss(settings.objective, size, is_first=k == 0, is_last=k == len(sizes) - 1),
+            is_shallow=0 < k == len(sizes) - 1 and may_be_shallow(settings),
+        )
         for k, (size, count) in enumerate(coarse_to_fine)
     ]
+
+
+def may_be_shallow(settings: Settings) -> bool:
+    """Whether the last stage may be shallow: not for one style loss at every size, and not for layers that were chosen.
+
+    At 512 px such a stage costs two thirds of one with all layers, and the picture is cleaner: roofs, eyes and masts
+    keep their lines. docs/method.md has the figures.
+    """
+    return settings.objective in ("auto", "neighbours") and settings.layers == Settings().layers
 
 
 def choose_style_loss(objective: str, size: int, *, is_first: bool, is_last: bool) -> str:

@@ -42,6 +42,8 @@ def _knob(default: Any, help: str, **limits: Any) -> Any:
 
 MOMENTS_LAYER_WEIGHTS = (0.4, 0.25, 0.2, 0.1, 0.05)
 """w_l of five style layers, from the shallowest, for moments."""
+SHALLOW_CONTENT_WEIGHTS: Mapping[str, float] = MappingProxyType({"conv3_1": 0.05, "conv3_3": 0.25})
+"""The content layers of a shallow stage, and how much each weighs relative to α: see schedule.Stage."""
 LIKENESS: Mapping[str, float] = MappingProxyType({"repaint": 0.3, "between": 1.0, "keep my photo": 4.0})
 """The named positions of the likeness dial, as values of Settings.content_weight."""
 
@@ -150,8 +152,12 @@ class Settings:
         """All layers that the losses compare."""
         return (*self.content_layers, *self.style_layers)
 
-    def layer_weights(self, style_loss: str) -> dict[str, float]:
-        """w_l of each style layer, as given or by `style_loss`.
+    def content_layer_weights(self, *, is_shallow: bool = False) -> dict[str, float]:
+        """How much each content layer weighs relative to α, in a shallow stage or in another."""
+        return dict(SHALLOW_CONTENT_WEIGHTS) if is_shallow else dict.fromkeys(self.content_layers, 1.0)
+
+    def layer_weights(self, style_loss: str, *, is_shallow: bool = False) -> dict[str, float]:
+        """w_l of each style layer, as given or by `style_loss`, of all of them or of those that a shallow stage has.
 
         Gram matrices weigh the same in every layer, as in the paper. Moments weigh most in the shallow layers.
         docs/method.md has the figures.
@@ -161,7 +167,8 @@ class Settings:
             weights = MOMENTS_LAYER_WEIGHTS
         if weights is None:
             weights = (1 / len(self.style_layers),) * len(self.style_layers)
-        return dict(zip(self.style_layers, weights, strict=True))
+        deepest = max(SHALLOW_CONTENT_WEIGHTS) if is_shallow else max(self.style_layers)
+        return {layer: w for layer, w in zip(self.style_layers, weights, strict=True) if layer <= deepest}
 
 
 STEERABLE = ("content_weight", "style_weight", "tv_weight", "colours", "stroke", "mix")
@@ -217,7 +224,7 @@ def _check_weights(name: str, value: Any) -> tuple[float, ...] | None:
 PRESETS: Mapping[str, Settings] = MappingProxyType(
     {
         "balanced": Settings(),
-        "quick": Settings(iterations=26),
+        "quick": Settings(iterations=18),
         "best": Settings(iterations=180),
         "classic": Settings(
             objective="gram",
