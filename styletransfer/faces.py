@@ -46,7 +46,8 @@ def find_faces(photo: Image.Image) -> tuple[Face, ...]:
 def face_mask(faces: tuple[Face, ...], width_height: tuple[int, int]) -> Image.Image:
     """Draw a soft ellipse over each face: mode L of (width, height) pixels, white on the face, black far from it.
 
-    White reaches as far as the box in the middle of each side, and fades over a third of the box's size beyond it.
+    Eyes and mouth are white. The ellipse is half black where it touches the box, and black a fifth of the box further:
+    with more of the background in it, a pale halo stays around the head.
     """
     width, height = width_height
     mask = Image.new("L", width_height)

@@ -224,7 +224,7 @@ def _check_weights(name: str, value: Any) -> tuple[float, ...] | None:
 PRESETS: Mapping[str, Settings] = MappingProxyType(
     {
         "balanced": Settings(),
-        "quick": Settings(iterations=18),
+        "quick": Settings(iterations=19),
         "best": Settings(iterations=180),
         "classic": Settings(
             objective="gram",

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from styletransfer import Settings, images, neighbours, optimize, stylize
 from styletransfer.optimize import Objective
+from styletransfer.schedule import Stage
 
 Array = NDArray[np.float64]
 
@@ -69,24 +70,35 @@ def test_a_narrow_photo_is_laid_out_with_neighbours_and_painted(width, height, p
 class Expected:
     """L_total of the default's losses in float64, from the activations of the reference network."""
 
-    def __init__(self, reference, style_loss: str, settings: Settings, P: Tensor, S: Tensor, keep: Tensor) -> None:
-        self.reference, self.style_loss, self.settings = reference, style_loss, settings
+    def __init__(self, reference, stage: Stage, settings: Settings, P: Tensor, S: Tensor, keep: Tensor) -> None:
+        self.reference, self.stage, self.settings = reference, stage, settings
         self.P, self.S = self.activations(P), self.activations(S)
-        self.white = average(keep[0].double().numpy(), 8)[0]  # at conv4_2
+        self.keep = keep[0].double().numpy()
         self.T: Array | None = None
+        shallow = {"conv3_1": 0.05, "conv3_3": 0.25}
+        self.content_layers = shallow if stage.is_shallow else {"conv4_2": 1.0}
+        self.w = {"conv1_1": 0.4, "conv2_1": 0.25, "conv3_1": 0.2, "conv4_1": 0.1, "conv5_1": 0.05}
+        if stage.is_shallow:
+            del self.w["conv4_1"], self.w["conv5_1"]
+
+    def white(self, layer: str) -> Array:
+        return average(self.keep, 2 ** (int(layer[4]) - 1))[0]
 
     def activations(self, x: Tensor) -> dict[str, Array]:
         with torch.no_grad():
             return {layer: F[0].numpy() for layer, F in self.reference.activations(x.double()).items()}
 
     def content(self, F: dict[str, Array]) -> float:
-        P = self.P["conv4_2"]
+        return sum(weight * self.content_at(layer, F[layer]) for layer, weight in self.content_layers.items())
+
+    def content_at(self, layer: str, F: Array) -> float:
+        P = self.P[layer]
         variation = 0.5 * ((P - P.mean((1, 2), keepdims=True)) ** 2).sum()
         variation = max(variation, optimize.MIN_CONTENT_VARIATION * P[0].size)
         α = max(self.settings.content_weight, optimize.MIN_CONTENT_WEIGHT)
-        k = 1 + optimize.KEEP_WEIGHT / α * self.white
-        more = optimize.NEIGHBOURS_CONTENT_FACTOR if self.style_loss == "neighbours" else 1
-        return optimize.CONTENT_SCALE * more / variation * 0.5 * (k * (F["conv4_2"] - P) ** 2).sum()
+        k = 1 + optimize.KEEP_WEIGHT / α * self.white(layer)
+        more = optimize.NEIGHBOURS_CONTENT_FACTOR if self.stage.style_loss == "neighbours" else 1
+        return optimize.CONTENT_SCALE * more / variation * 0.5 * (k * (F - P) ** 2).sum()
 
     def style(self, x: Tensor, F: dict[str, Array]) -> float:
         if self.T is not None:
@@ -94,9 +106,11 @@ class Expected:
             cosines = (H * self.T).sum(0) / np.linalg.norm(H, axis=0) / np.linalg.norm(self.T, axis=0)
             return 1 - cosines.mean()
         total = 0.0
-        for layer, w in self.settings.layer_weights("moments").items():
+        for layer, w in self.w.items():
             a, b = (features[layer].reshape(len(features[layer]), -1) for features in (F, self.S))
-            mean, covariance = a.mean(1) - b.mean(1), np.cov(a, bias=True) - np.cov(b, bias=True)
+            k = 1 - (1 - optimize.KEPT_STYLE_SHARE) * self.white(layer).flatten()
+            mean = np.average(a, axis=1, weights=k) - b.mean(1)
+            covariance = np.cov(a, aweights=k, ddof=0) - np.cov(b, bias=True)
             total += w * ((mean**2).sum() / (2 * len(a)) + (covariance**2).sum() / (4 * len(a) ** 2))
         return total
 
@@ -106,18 +120,20 @@ class Expected:
         return s.content_weight * self.content(F) + s.style_weight * self.style(x, F) + s.tv_weight * tv
 
 
-@pytest.mark.parametrize("style_loss", ["neighbours", "moments"])
+@pytest.mark.parametrize(
+    "stage", [Stage(48, 1, "neighbours"), Stage(48, 1, "moments"), Stage(48, 1, "moments", is_shallow=True)]
+)
 def test_the_loss_and_its_gradient_are_those_of_an_independent_network_where_a_mask_keeps_a_part(
-    style_loss, photo, painting, vgg16, reference
+    stage, photo, painting, vgg16, reference
 ):
     P, S = images.to_tensor(photo, (48, 32)), images.to_tensor(painting, (40, 48))
     noise = torch.Generator().manual_seed(0)
     x = 0.6 * P + 0.4 * torch.rand(P.shape, generator=noise)
     keep = torch.rand(1, 1, 32, 48, generator=noise)
     settings = Settings(content_weight=0.7, style_weight=3e6, tv_weight=50)
-    objective = Objective(vgg16, settings, P, S, style_loss=style_loss, keep=keep)
-    expected = Expected(reference, style_loss, settings, P, S, keep)
-    if style_loss == "neighbours":
+    objective = Objective(vgg16, settings, P, S, style_loss=stage.style_loss, keep=keep, is_shallow=stage.is_shallow)
+    expected = Expected(reference, stage, settings, P, S, keep)
+    if stage.style_loss == "neighbours":
         assert not list(objective.find_neighbours(P, 1.0))
         expected.T = objective.T.double().numpy()
     found, g = objective(x)

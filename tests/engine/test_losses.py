@@ -127,6 +127,16 @@ def test_moments_loss_compares_means_and_centred_covariances():
     assert losses.moments_distance(losses.moments(F), losses.moments(S)).item() == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("positions", [12, 5000], ids=["one part", "two parts"])  # of 4096
+def test_moments_and_gram_matrices_count_each_position_by_its_weight(positions):
+    F, k = features(5, positions, 1), features(1, positions, 1, seed=2).abs()
+    flat, weights = F[0].flatten(1).numpy(), k.flatten().numpy()
+    μ, C = np.average(flat, axis=1, weights=weights), np.cov(flat, aweights=weights, ddof=0)
+    expected = np.column_stack([μ, C])
+    np.testing.assert_allclose(losses.moments(F, k).numpy(), expected, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(losses.gram_matrix_per_position(F, k).numpy(), C + np.outer(μ, μ), rtol=1e-6, atol=1e-6)
+
+
 def test_moments_loss_tells_a_flat_sky_from_a_texture_with_the_same_gram_matrix():
     texture = torch.tensor([0.0, 2.0], dtype=torch.float64).view(1, 1, 1, 2)
     flat = torch.full((1, 1, 1, 2), 2**0.5, dtype=torch.float64)
@@ -138,6 +148,12 @@ def test_moments_loss_tells_a_flat_sky_from_a_texture_with_the_same_gram_matrix(
     "loss",
     [
         pytest.param(lambda x: losses.moments_loss(x, losses.moments(features(3, 6, 2, seed=1))), id="moments"),
+        pytest.param(
+            lambda x: losses.moments_loss(
+                x, losses.moments(features(3, 6, 2, seed=1)), features(1, 4, 5, seed=2).abs()
+            ),
+            id="guided moments",
+        ),
         pytest.param(lambda x: losses.content_loss(x, features(3, 4, 5, seed=1)), id="content"),
         pytest.param(
             lambda x: losses.content_loss(x, features(3, 4, 5, seed=1), features(1, 4, 5, seed=2)), id="kept content"

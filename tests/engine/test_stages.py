@@ -31,6 +31,28 @@ def test_neighbours_lay_out_every_size_but_the_last():
     assert losses_by_size("neighbours", 256, 1) == {256: "neighbours"}
 
 
+def shallow_sizes(size: int, stages: int, **values: object) -> list[int]:
+    settings = Settings(size=size, stages=stages, iterations=30, **values)
+    return [stage.size for stage in plan_stages(settings, 64) if stage.is_shallow]
+
+
+def test_the_last_of_several_stages_is_shallow_and_paints_strokes_alone():
+    for objective in ("auto", "neighbours"):
+        assert shallow_sizes(512, 3, objective=objective) == [512]
+        assert shallow_sizes(1024, 4, objective=objective) == [1024]
+        assert shallow_sizes(512, 1, objective=objective) == []
+
+
+def test_no_stage_is_shallow_that_is_asked_to_compare_one_loss_or_other_layers():
+    for values in (
+        {"objective": "gram"},
+        {"objective": "moments"},
+        {"content_layers": ("conv3_2",)},
+        {"style_layers": ("conv1_1", "conv5_1")},
+    ):
+        assert shallow_sizes(512, 3, **values) == []
+
+
 @pytest.mark.parametrize("objective", ["auto", "neighbours"])
 def test_neighbours_are_never_searched_at_a_size_that_takes_long(objective):
     for size, stages, smallest in itertools.product((64, 256, 512, 900, 2048), range(1, 7), (16, 64, 300)):
