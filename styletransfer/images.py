@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, TiffImagePlugin
 from pillow_heif import register_heif_opener
 
 from .errors import PictureError
@@ -25,6 +25,20 @@ MAX_PIXELS = 120_000_000  # lets a phone's 108 megapixels in and keeps decompres
 
 # The formats people keep pictures in. Every further decoder is one more target for a hostile file.
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "TIFF", "GIF", "BMP", "JPEG2000", "PPM")
+
+# How a camera RAW file begins: (place, bytes). NEF, ARW and DNG begin like any TIFF: see _is_raw_tiff.
+RAW_HEADS = (
+    (8, b"CR\x02"),  # Canon CR2
+    (4, b"ftypcrx "),  # Canon CR3
+    (0, b"IIRO"),  # Olympus ORF, and the next two
+    (0, b"IIRS"),
+    (0, b"MMOR"),
+    (0, b"IIU\0"),  # Panasonic RW2
+    (0, b"FUJIFILMCCD-RAW"),  # Fujifilm RAF
+)
+NEW_SUBFILE_TYPE, PHOTOMETRIC, SUB_IFDS, DNG_VERSION = 254, 262, 330, 50706  # TIFF tags
+SENSOR_DATA = (32803, 34892)  # values of PHOTOMETRIC: a colour filter array, and its linear values
+MAX_SUB_IFDS = 8  # the most that are looked at
 
 register_heif_opener()
 
@@ -128,6 +142,8 @@ def _identify(file: BinaryIO, name: str) -> Image.Image:
     head = file.read(16)
     if not head:
         raise PictureError(f"{name} is empty; save or download it again.")
+    if any(head.startswith(magic, place) for place, magic in RAW_HEADS) or _is_raw_tiff(file, head):
+        raise PictureError(f"{name} is a camera RAW file: export it as JPEG first, and choose that.")
     plugins = [Image.OPEN[known] for known in FORMATS]
     # An opener whose decoder is missing answers with a text in place of True.
     openers = [opener for opener, accepts in plugins if accepts and accepts(head) is True]
@@ -138,6 +154,27 @@ def _identify(file: BinaryIO, name: str) -> Image.Image:
             file.seek(0)
             return opener(file, "")
     raise SyntaxError(f"none of {openers} can open it")
+
+
+def _is_raw_tiff(file: BinaryIO, head: bytes) -> bool:
+    """Return whether a file that begins like a TIFF holds sensor data: Pillow would open its small preview.
+
+    Such a file is a DNG, or has a colour filter array, or its first image is a reduced copy of one in its SubIFDs.
+    """
+    with suppress(Exception):  # a damaged directory is for the opener to judge
+        directory = TiffImagePlugin.ImageFileDirectory_v2(head if head[2] == 43 else head[:8])  # 43: BigTIFF
+        file.seek(directory.next)
+        directory.load(file)
+        places = directory.get(SUB_IFDS, ())
+        is_reduced = bool(directory.get(NEW_SUBFILE_TYPE, 0) & 1)
+        if DNG_VERSION in directory or directory.get(PHOTOMETRIC) in SENSOR_DATA or (is_reduced and places):
+            return True
+        for place in (places if isinstance(places, tuple) else (places,))[:MAX_SUB_IFDS]:
+            file.seek(place)
+            directory.load(file)
+            if directory.get(PHOTOMETRIC) in SENSOR_DATA:
+                return True
+    return False
 
 
 def _convert(image: Image.Image, name: str, *, owned_by_caller: bool) -> LoadedImage:

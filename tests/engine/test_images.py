@@ -386,6 +386,59 @@ def test_a_bad_file_is_refused_in_one_sentence_that_names_it(name, tmp_path):
         assert refusal(file).startswith(name + " ")
 
 
+def tiff(*directories, order="<"):
+    """A TIFF written by hand: the first of `directories` (tag -> number) is its image, the rest are in its SubIFDs."""
+    width, height = 160, 120
+    pixels = bytes([200, 100, 50]) * width * height
+    image = {256: width, 257: height, 258: 8, 259: 1, 262: 2, 273: 8, 277: 3, 278: height, 279: len(pixels)}
+    first = 8 + len(pixels)
+    entries = [image | directory for directory in directories]
+    sizes = [2 + 12 * (len(found) + (number == 0 and len(entries) > 1)) + 4 for number, found in enumerate(entries)]
+    if len(entries) > 1:
+        entries[0] = entries[0] | {330: first + sizes[0]}
+    body = b""
+    for found in entries:
+        body += struct.pack(order + "H", len(found))
+        body += b"".join(struct.pack(order + "HHII", tag, 4, 1, found[tag]) for tag in sorted(found))
+        body += bytes(4)
+    mark = b"II" if order == "<" else b"MM"
+    return mark + struct.pack(order + "HI", 42, first) + pixels + body
+
+
+RAW = {
+    "NEF": tiff({254: 1}, {254: 0, 262: 32803}),
+    "big-endian NEF": tiff({254: 1}, {254: 0, 262: 32803}, order=">"),
+    "ARW": tiff({254: 1}, {262: 32803}),
+    "preview that is not marked as one": tiff({}, {262: 32803}),
+    "reduced copy of an image of unknown kind": tiff({254: 1}, {254: 0}),
+    "PEF, sensor data alone": tiff({262: 32803, 277: 1}),
+    "DNG": tiff({50706: 0x0401}),
+    "linear DNG": tiff({262: 34892, 50706: 0x0401}),
+    "CR2": b"II*\0\x10\0\0\0CR\x02\0" + bytes(40),
+    "CR3": b"\0\0\0\x18ftypcrx \0\0\0\x01crx isom" + bytes(40),
+    "ORF": b"IIRO\x08\0\0\0" + bytes(40),
+    "old ORF": b"IIRS\x08\0\0\0" + bytes(40),
+    "RW2": b"IIU\0\x18\0\0\0" + bytes(40),
+    "RAF": b"FUJIFILMCCD-RAW 0201" + bytes(40),
+}
+
+
+@pytest.mark.parametrize("content", RAW.values(), ids=RAW)
+def test_a_camera_raw_file_is_refused_and_not_painted_from_its_thumbnail(content, tmp_path):
+    path = tmp_path / "DSC_0001.NEF"
+    path.write_bytes(content)
+    message = "is a camera RAW file: export it as JPEG first, and choose that."
+    assert refusal(path) == f"DSC_0001.NEF {message}"
+    assert refusal(content) == f"The picture {message}"
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("directories", [[{}], [{254: 0}, {254: 1}], [{}, {254: 1}], [{254: 2}], [{254: 1}]])
+def test_an_ordinary_or_pyramidal_tiff_is_no_camera_raw_file(directories, order):
+    image = load(tiff(*directories, order=order)).image
+    assert (image.size, image.getpixel((0, 0))) == ((160, 120), (200, 100, 50))
+
+
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(monkeypatch):
     def decode(self):
         raise AssertionError("decoded")
