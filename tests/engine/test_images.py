@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageCms, JpegImagePlugin
+from PIL import Image, ImageCms, JpegImagePlugin, TiffImagePlugin
 
 from styletransfer import images
 from styletransfer.errors import PictureError
@@ -93,6 +93,59 @@ def test_grey_of_32_bits_and_beyond_white_keeps_its_gradient():
     values[0, 0] = -5  # below black
     grey = np.asarray(load(Image.fromarray(values.astype(np.float32))).image)[..., 0]
     assert np.abs(grey - values.clip(0) / 3e9 * 255).max() <= 0.51
+
+
+def raster(values, no_data):
+    """A GeoTIFF of the array `values` that names its value for no data."""
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[42113] = no_data
+    return encode(Image.fromarray(values), "TIFF", tiffinfo=tags)
+
+
+def elevations(dtype, hole):
+    """Heights of 100 to 300 m, and a hole of 5 of the 20 rows."""
+    values = np.linspace(100, 300, 400).reshape(20, 20).astype(dtype)
+    values[5:10] = hole
+    return values
+
+
+LOWEST = float(np.finfo(np.float32).min)
+RASTERS = {
+    "float32": raster(elevations(np.float32, -9999), "-9999"),
+    "float32, lowest": raster(elevations(np.float32, LOWEST), "-3.4028234663852886e+38"),
+    "float32, highest": raster(elevations(np.float32, 1e30), "1e+30"),
+    "float32, nan": raster(elevations(np.float32, np.nan), "nan"),
+    "int32": raster(elevations(np.int32, -9999), "-9999"),
+    "uint16": raster(elevations(np.uint16, 65535), "65535"),
+    "not a number": Image.fromarray(elevations(np.float32, np.nan)),
+    "infinite": Image.fromarray(elevations(np.float32, np.inf)),
+    "infinitely low": Image.fromarray(elevations(np.float32, -np.inf)),
+}
+
+
+@pytest.mark.parametrize("source", RASTERS.values(), ids=RASTERS)
+def test_pixels_without_data_do_not_darken_a_scientific_raster(source):
+    image, note = load(source)
+    grey = np.asarray(image)[..., 0].astype(float)
+    expected = (np.linspace(100, 300, 400).reshape(20, 20) - 100) / 200 * 255
+    expected[5:10] = 128
+    assert np.abs(grey - expected).max() <= 2
+    assert note == "25 % of the picture has no data and was made grey before painting."
+
+
+def test_a_value_for_no_data_that_is_no_number_is_ignored():
+    values = np.full((20, 20), 0.5, np.float32)
+    assert load(raster(values, "none")).note == ""
+    assert load(raster(values, "none")).image.getpixel((0, 0)) == (128, 128, 128)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [raster(np.full((20, 20), -9999, np.float32), "-9999"), flat("F", float("nan")), flat("F", float("inf"))],
+    ids=["no data", "not a number", "infinite"],
+)
+def test_a_raster_without_any_data_is_refused(source):
+    assert refusal(source) == "The picture has no data in any pixel; choose another picture."
 
 
 # ICC profiles
