@@ -14,6 +14,7 @@ from . import images, weights
 from .cpu.convolution import Conv3x3, max_pool
 from .cpu.precision import fastest_precision
 from .errors import SettingsError, WeightsError
+from .torch_state import own_state
 
 CALIBRATION = Path(__file__).with_name("calibration.webp")
 
@@ -26,6 +27,7 @@ class Backbone:
     with that factor, so each layer otherwise computes what it did before.
     """
 
+    @own_state()
     def __init__(self, vgg: weights.Weights, precision: torch.dtype = torch.float32) -> None:
         """Place the network on the fastest device. Its convolutions compute in `precision`, float32 or bfloat16.
 
@@ -35,8 +37,8 @@ class Backbone:
         self.name = vgg.name
         self.device = fastest_device()
         self.precision = precision
-        self.mean = torch.tensor(vgg.mean, device=self.device).view(1, 3, 1, 1)
-        self.std = torch.tensor(vgg.std, device=self.device).view(1, 3, 1, 1)
+        self.mean = torch.tensor(vgg.mean, dtype=torch.float32, device=self.device).view(1, 3, 1, 1)
+        self.std = torch.tensor(vgg.std, dtype=torch.float32, device=self.device).view(1, 3, 1, 1)
         tensors = {key: tensor.to(self.device) for key, tensor in vgg.tensors.items()}
         self.layers = tuple(key.removesuffix(".weight") for key in tensors if key.endswith(".weight"))
         self.convolutions = {
@@ -83,7 +85,6 @@ class Backbone:
             x = self.convolutions[layer](x)
             yield layer, x
 
-    @torch.no_grad()
     def _rescale(self) -> None:
         """Divide every layer by its mean activation on a fixed sheet of four photos.
 
@@ -141,11 +142,13 @@ def vgg19(file: Path, precision: str = "auto") -> Backbone:
 
 
 @cache
+@own_state()
 def _vgg16(precision: torch.dtype) -> Backbone:
     return Backbone(weights.bundled_vgg16(), precision)
 
 
 @cache
+@own_state()
 def _vgg19(file: Path, precision: torch.dtype) -> Backbone | WeightsError:
     try:
         return Backbone(weights.read_vgg19(file), precision)

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, TiffImagePlugin
 from pillow_heif import register_heif_opener
 
 from .errors import PictureError
@@ -26,6 +26,22 @@ MAX_PIXELS = 120_000_000  # lets a phone's 108 megapixels in and keeps decompres
 # The formats people keep pictures in. Every further decoder is one more target for a hostile file.
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "TIFF", "GIF", "BMP", "JPEG2000", "PPM")
 
+# How a camera RAW file begins: (place, bytes). NEF, ARW and DNG begin like any TIFF: see _is_raw_tiff.
+RAW_HEADS = (
+    (8, b"CR\x02"),  # Canon CR2
+    (4, b"ftypcrx "),  # Canon CR3
+    (0, b"IIRO"),  # Olympus ORF, and the next two
+    (0, b"IIRS"),
+    (0, b"MMOR"),
+    (0, b"IIU\0"),  # Panasonic RW2
+    (0, b"FUJIFILMCCD-RAW"),  # Fujifilm RAF
+)
+NEW_SUBFILE_TYPE, PHOTOMETRIC, SUB_IFDS, DNG_VERSION = 254, 262, 330, 50706  # TIFF tags
+SENSOR_DATA = (32803, 34892)  # values of PHOTOMETRIC: a colour filter array, and its linear values
+MAX_SUB_IFDS = 8  # the most that are looked at
+GDAL_NODATA = 42113  # a TIFF tag: the value, as text, of pixels that were not measured
+NO_DATA_GREY = 128  # what such pixels become
+
 register_heif_opener()
 
 
@@ -36,7 +52,7 @@ class LoadedImage(NamedTuple):
     """An image that is safe to work with, and what the user should know about it."""
 
     image: Image.Image  # mode RGB, upright, sRGB, no alpha, no side over MAX_SIDE
-    note: str  # one sentence for the user, or empty
+    note: str  # what the user should know, a sentence each, or empty
 
 
 def load(source: Source) -> LoadedImage:
@@ -128,6 +144,8 @@ def _identify(file: BinaryIO, name: str) -> Image.Image:
     head = file.read(16)
     if not head:
         raise PictureError(f"{name} is empty; save or download it again.")
+    if any(head.startswith(magic, place) for place, magic in RAW_HEADS) or _is_raw_tiff(file, head):
+        raise PictureError(f"{name} is a camera RAW file: export it as JPEG first, and choose that.")
     plugins = [Image.OPEN[known] for known in FORMATS]
     # An opener whose decoder is missing answers with a text in place of True.
     openers = [opener for opener, accepts in plugins if accepts and accepts(head) is True]
@@ -138,6 +156,27 @@ def _identify(file: BinaryIO, name: str) -> Image.Image:
             file.seek(0)
             return opener(file, "")
     raise SyntaxError(f"none of {openers} can open it")
+
+
+def _is_raw_tiff(file: BinaryIO, head: bytes) -> bool:
+    """Return whether a file that begins like a TIFF holds sensor data: Pillow would open its small preview.
+
+    Such a file is a DNG, or has a colour filter array, or its first image is a reduced copy of one in its SubIFDs.
+    """
+    with suppress(Exception):  # a damaged directory is for the opener to judge
+        directory = TiffImagePlugin.ImageFileDirectory_v2(head if head[2] == 43 else head[:8])  # 43: BigTIFF
+        file.seek(directory.next)
+        directory.load(file)
+        places = directory.get(SUB_IFDS, ())
+        is_reduced = bool(directory.get(NEW_SUBFILE_TYPE, 0) & 1)
+        if DNG_VERSION in directory or directory.get(PHOTOMETRIC) in SENSOR_DATA or (is_reduced and places):
+            return True
+        for place in (places if isinstance(places, tuple) else (places,))[:MAX_SUB_IFDS]:
+            file.seek(place)
+            directory.load(file)
+            if directory.get(PHOTOMETRIC) in SENSOR_DATA:
+                return True
+    return False
 
 
 def _convert(image: Image.Image, name: str, *, owned_by_caller: bool) -> LoadedImage:
@@ -151,7 +190,7 @@ def _convert(image: Image.Image, name: str, *, owned_by_caller: bool) -> LoadedI
     if reduce and not owned_by_caller:
         image.draft(None, fit_size(image, MAX_SIDE))  # JPEG then decodes to 1/2, 1/4 or 1/8, which saves memory
     image.load()
-    plain = _to_eight_bits(image)
+    plain, note = _to_eight_bits(image, name)
     if reduce:
         plain = plain.resize(fit_size(plain, MAX_SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
     upright = plain
@@ -160,38 +199,61 @@ def _convert(image: Image.Image, name: str, *, owned_by_caller: bool) -> LoadedI
     rgb = _composite_on_white(upright)
     rgb.info = {}  # profile and rotation are applied by now, yet PIL would save them with the image
     if not reduce:
-        return LoadedImage(rgb, "")
+        return LoadedImage(rgb, note)
     if upright.size != plain.size:
         width, height = height, width
     before, after = f"{width}×{height}", f"{rgb.width}×{rgb.height}"
-    return LoadedImage(rgb, f"The picture had {before} pixels and was reduced to {after} before painting.")
+    reduced = f"The picture had {before} pixels and was reduced to {after} before painting."
+    return LoadedImage(rgb, f"{reduced} {note}".rstrip())
 
 
-def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """Convert to a mode that can be resampled and colour-managed: L, LA, RGB, RGBA, CMYK or LAB."""
+def _to_eight_bits(image: Image.Image, name: str) -> tuple[Image.Image, str]:
+    """Convert to a mode that can be resampled and colour-managed (L, LA, RGB, RGBA, CMYK or LAB), with a note or ""."""
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _scale_deep_grey(image)
+        return _scale_deep_grey(image, name)
     if image.has_transparency_data:
-        return image.convert("LA" if image.mode in ("1", "L", "LA", "La") else "RGBA")
+        return image.convert("LA" if image.mode in ("1", "L", "LA", "La") else "RGBA"), ""
     if image.mode in ("L", "CMYK", "LAB"):
-        return image
-    return image.convert("L" if image.mode == "1" else "RGB")
+        return image, ""
+    return image.convert("L" if image.mode == "1" else "RGB"), ""
 
 
-def _scale_deep_grey(image: Image.Image) -> Image.Image:
+def _scale_deep_grey(image: Image.Image, name: str) -> tuple[Image.Image, str]:
     """Scale grey of 16 or 32 bits or float to 8 bits. PIL's own conversion would clip above 255.
 
     Files of 32 bits and float do not define white. It is the least of 1, 255, 65535 and the peak that holds all values.
+    A raster of measurements, which names a value for no data or has pixels that are no finite number, instead goes
+    from black at its least value to white at its largest. Pixels without data become NO_DATA_GREY, and a note says so.
+    Raises PictureError if no pixel has data.
     """
-    values = np.asarray(image).astype(np.float32)
-    white = 65535.0
-    if image.mode in ("I", "F"):
-        peak = float(values[np.isfinite(values)].max(initial=0))
+    values = np.asarray(image)
+    no_data = _read_no_data(image)
+    missing = ~np.isfinite(values)
+    if no_data is not None:
+        with np.errstate(over="ignore"):
+            missing |= values == (np.float32(no_data) if image.mode == "F" else no_data)
+    if missing.all():
+        raise PictureError(f"{name} has no data in any pixel; choose another picture.")
+    measured = values[~missing].astype(np.float32)
+    black, white = 0.0, 65535.0
+    if no_data is not None or missing.any():
+        black, white = float(measured.min()), float(measured.max())
+    elif image.mode in ("I", "F"):
+        peak = float(measured.max(initial=0))
         white = next((usual for usual in (1.0, 255.0, 65535.0) if peak <= usual), peak)
-    scaled = np.nan_to_num(values.clip(0, white)) * (255 / white)
-    grey = Image.fromarray(scaled.round().astype(np.uint8))
+    scaled = np.full(values.shape, NO_DATA_GREY, np.uint8)
+    scaled[~missing] = ((measured.clip(black, white) - black) * (255 / ((white - black) or 1.0))).round()
+    grey = Image.fromarray(scaled)
     grey.info = image.info.copy()
-    return grey
+    share = f"{100 * missing.mean():.2g} %"
+    return grey, f"{share} of the picture has no data and was made grey before painting." if missing.any() else ""
+
+
+def _read_no_data(image: Image.Image) -> float | None:
+    """Return the value of pixels without data that a GeoTIFF names, or None."""
+    with suppress(TypeError, ValueError):
+        return float(getattr(image, "tag_v2", {}).get(GDAL_NODATA, "").strip("\0 "))
+    return None
 
 
 def _composite_on_white(image: Image.Image) -> Image.Image:

@@ -15,6 +15,7 @@ import torch.nn.functional as nnf
 from torch import Tensor
 
 from .backbones import Backbone
+from .torch_state import own_state
 
 LAYERS = ("conv1_2", "conv2_1", "conv2_2", "conv3_1", "conv3_2", "conv3_3", "conv4_1", "conv4_2", "conv4_3")
 """The layers of a hypercolumn, of 2624 channels in all."""
@@ -41,7 +42,7 @@ def grid(image: Tensor) -> tuple[int, int]:
     return max(1, image.shape[2] // STRIDE), max(1, image.shape[3] // STRIDE)
 
 
-@torch.no_grad()
+@own_state()
 def hypercolumns(backbone: Backbone, image: Tensor) -> Tensor:
     """H of an image (1, 3, H, W) in [0, 1]: a column of 2624 numbers for each position of its grid, (2624, M)."""
     parts = [collect(F, *grid(image)) for _, F in backbone.activations(image, LAYERS)]

@@ -27,6 +27,7 @@ from .losses import Losses
 from .problem import Problem
 from .schedule import Stage
 from .settings import Settings
+from .torch_state import own_state, step_in_own_state
 
 REFERENCE_SIZE = 512
 """The long side, in pixels, at which α is the paper's: see Objective."""
@@ -88,11 +89,13 @@ class Frame:
         return Losses(s.content_weight * content, s.style_weight * style, s.tv_weight * tv, total)
 
     @cached_property
+    @own_state()
     def picture(self) -> Image.Image:
         """The image in 8-bit RGB, at the size of the result in every stage. It is converted when first read."""
         return self._problem.finish(upsample_change(self._pixels, *self._bases))
 
 
+@step_in_own_state
 def stylize(
     content: images.Source,
     style: images.Source | tuple[images.Source, ...],

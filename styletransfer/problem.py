@@ -71,7 +71,7 @@ class Problem:
         """How much of the content image to keep at each pixel, (1, 1, H, W) in [0, 1]: 0 without a mask."""
         width, height = self._fit_size(self.content, size)
         if not self.keep:
-            return torch.zeros(1, 1, height, width, device=self.backbone.device)
+            return torch.zeros(1, 1, height, width, dtype=torch.float32, device=self.backbone.device)
         mask = np.array(self.keep.resize((width, height), Image.Resampling.BILINEAR), dtype=np.float32)
         return torch.from_numpy(mask)[None, None].to(self.backbone.device) / 255
 
@@ -100,7 +100,8 @@ class Problem:
             return images.to_tensor(image, (content.shape[3], content.shape[2])).to(content.device)
         if self.settings.init == "content":
             return content
-        noise = torch.rand(content.shape, generator=torch.Generator().manual_seed(self.settings.seed))
+        generator = torch.Generator("cpu").manual_seed(self.settings.seed)
+        noise = torch.rand(content.shape, generator=generator, dtype=torch.float32, device="cpu")
         return noise.to(content.device)
 
     def plan_stages(self) -> list[Stage]:

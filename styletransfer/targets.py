@@ -13,6 +13,7 @@ from torch import Tensor
 
 from . import losses, neighbours
 from .backbones import Backbone
+from .torch_state import own_state
 
 MAX_CACHE_BYTES = 96 << 20  # a pair at 512 px with its smaller stages, and hypercolumns at 256 px (41 MB)
 
@@ -33,14 +34,14 @@ _cached = partial(cached, _cache, lock=threading.Lock())
 
 
 @_cached(key=partial(_key, "content"))
-@torch.no_grad()
+@own_state()
 def content_targets(backbone: Backbone, content_image: Tensor, layers: tuple[str, ...]) -> Targets:
     """P of eq. 1: the activations of an image (1, 3, H, W) in [0, 1], each (1, N, H_l, W_l)."""
     return {layer: F.float() for layer, F in backbone.activations(content_image, layers)}
 
 
 @_cached(key=partial(_key, "style"))
-@torch.no_grad()
+@own_state()
 def style_targets(backbone: Backbone, style_image: Tensor, layers: tuple[str, ...], objective: str = "gram") -> Targets:
     """A: for each layer, the statistic that `objective` compares, of an image (1, 3, H, W) in [0, 1].
 

@@ -103,7 +103,6 @@ ODD = {  # what -> (file or PIL image, its colour as RGB, tolerance)
     "32-bit integers of 8 bits": (flat("I", 200), (200, 200, 200), 0),
     "float TIFF from 0 to 1": (encode(flat("F", 0.5), "TIFF"), (128, 128, 128), 0),
     "float from 0 to 255": (flat("F", 99.6), (100, 100, 100), 0),
-    "float, not a number": (flat("F", float("nan")), (0, 0, 0), 0),
     "CMYK TIFF": (encode(flat("CMYK", (255, 0, 0, 0)), "TIFF"), (0, 255, 255), 0),
     "CMYK JPEG": (encode(flat("CMYK", (0, 255, 255, 0)), "JPEG", quality=100), (255, 0, 0), 3),
     "YCbCr": (flat("YCbCr", (76, 85, 255)), (254, 0, 0), 2),

@@ -13,7 +13,7 @@ from torch import Tensor
 
 # Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A for tiles of m×m outputs from n×n inputs. Bᵀ and Aᵀ are written out below as additions.
 m, n = 2, 4
-G = torch.tensor([[2.0, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]]) / 2
+G = torch.tensor([[1.0, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], dtype=torch.float32, device="cpu")
 TILES = 1024  # per chunk: enough for an efficient product, few enough to stay in the cache
 
 

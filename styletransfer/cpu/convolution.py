@@ -30,6 +30,7 @@ import torch.nn.functional as nnf
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..torch_state import own_state
 from .bfloat16 import Winograd2x2
 
 # Eq. 6–8 of the paper, Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A, for tiles of m×m outputs from n×n inputs.
@@ -37,9 +38,13 @@ m, n = 4, 6
 B_T = torch.tensor([
     [4.0, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0],
     [0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1],
-])  # fmt: skip
-G = torch.tensor([[6.0, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
-A_T = torch.tensor([[1.0, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
+], dtype=torch.float32, device="cpu")  # fmt: skip
+G = torch.tensor([
+    [6.0, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24],
+], dtype=torch.float32, device="cpu") / 24  # fmt: skip
+A_T = torch.tensor([
+    [1.0, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1],
+], dtype=torch.float32, device="cpu")  # fmt: skip
 
 LARGE_KERNEL = 256 * 256  # above this C·K the kernel no longer fits the cache: use larger chunks
 TILES, TILES_LARGE_KERNEL = 128, 256  # per chunk: enough for an efficient product, few enough to stay in the cache
@@ -106,7 +111,7 @@ class Direct:
         if slabs <= 1:
             return self._rows(x, gate)
         step = -(-H // slabs // 6) * 6 - 2  # with the row above and below: whole tiles of NNPACK's
-        y = torch.empty((1, K, H, W), dtype=x.dtype, memory_format=self.layout)
+        y = torch.empty((1, K, H, W), dtype=x.dtype, device=x.device, memory_format=self.layout)
         for row in range(0, H, step):
             above = min(row, 1)
             rows = slice(row - above, row + step + 1)
@@ -274,9 +279,11 @@ def pin_route(name: str | None) -> None:
 
 
 @functools.cache
+@own_state()
 def usable_routes() -> tuple[str, ...]:
     """Return the routes of this build and processor. NNPACK is no documented part of torch, so it is tried."""
-    x, weight = torch.linspace(-1, 1, 560).view(1, 16, 5, 7), torch.linspace(-1, 2, 2304).view(16, 16, 3, 3)
+    x = torch.linspace(-1, 1, 560, dtype=torch.float32, device="cpu").view(1, 16, 5, 7)
+    weight = torch.linspace(-1, 2, 2304, dtype=torch.float32, device="cpu").view(16, 16, 3, 3)
     y = nnf.conv2d(x, weight, padding=1)
     with contextlib.suppress(AttributeError, RuntimeError, TypeError):
         if torch._nnpack_available() and torch.allclose(Nnpack(lambda: weight, None)(x), y, atol=1e-2):
@@ -299,7 +306,8 @@ class _Routes:
     def _build_route(self, name: str) -> Route:
         route = self.built.get(name)
         if route is None:
-            route = self.built[name] = self.routes[name](self.kernel, self.bias)
+            with own_state():  # the route is kept, and with it a transformed kernel
+                route = self.built[name] = self.routes[name](self.kernel, self.bias)
         return route
 
     def _choose_route(self, x: Tensor, gate: Tensor | None) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..torch_state import own_state
 from .convolution import Conv3x3
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -19,6 +20,7 @@ TIMING_ROUNDS = 3
 
 
 @functools.cache
+@own_state()
 def fastest_precision() -> torch.dtype:
     """Return bfloat16 where this processor has instructions for it, computes it rightly and faster; else float32.
 
@@ -26,10 +28,13 @@ def fastest_precision() -> torch.dtype:
     """
     if not has_instructions():
         return torch.float32
-    generator = torch.Generator().manual_seed(0)
-    x, weight = (torch.randn(shape, generator=generator) for shape in ((1, 256, 32, 32), (256, 256, 3, 3)))
+    generator = torch.Generator("cpu").manual_seed(0)
+    x, weight = (
+        torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
+        for shape in ((1, 256, 32, 32), (256, 256, 3, 3))
+    )
     trials = {
-        dtype: (Conv3x3(weight.to(dtype) / 48, torch.zeros(256, dtype=dtype)), x.relu().to(dtype))
+        dtype: (Conv3x3(weight.to(dtype) / 48, torch.zeros(256, dtype=dtype, device="cpu")), x.relu().to(dtype))
         for dtype in (torch.float32, torch.bfloat16)
     }
     exact, rounded = (_evaluate(layer, pixels) for layer, pixels in trials.values())

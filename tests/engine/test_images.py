@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageCms, JpegImagePlugin
+from PIL import Image, ImageCms, JpegImagePlugin, TiffImagePlugin
 
 from styletransfer import images
 from styletransfer.errors import PictureError
@@ -93,6 +93,59 @@ def test_grey_of_32_bits_and_beyond_white_keeps_its_gradient():
     values[0, 0] = -5  # below black
     grey = np.asarray(load(Image.fromarray(values.astype(np.float32))).image)[..., 0]
     assert np.abs(grey - values.clip(0) / 3e9 * 255).max() <= 0.51
+
+
+def raster(values, no_data):
+    """A GeoTIFF of the array `values` that names its value for no data."""
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[42113] = no_data
+    return encode(Image.fromarray(values), "TIFF", tiffinfo=tags)
+
+
+def elevations(dtype, hole):
+    """Heights of 100 to 300 m, and a hole of 5 of the 20 rows."""
+    values = np.linspace(100, 300, 400).reshape(20, 20).astype(dtype)
+    values[5:10] = hole
+    return values
+
+
+LOWEST = float(np.finfo(np.float32).min)
+RASTERS = {
+    "float32": raster(elevations(np.float32, -9999), "-9999"),
+    "float32, lowest": raster(elevations(np.float32, LOWEST), "-3.4028234663852886e+38"),
+    "float32, highest": raster(elevations(np.float32, 1e30), "1e+30"),
+    "float32, nan": raster(elevations(np.float32, np.nan), "nan"),
+    "int32": raster(elevations(np.int32, -9999), "-9999"),
+    "uint16": raster(elevations(np.uint16, 65535), "65535"),
+    "not a number": Image.fromarray(elevations(np.float32, np.nan)),
+    "infinite": Image.fromarray(elevations(np.float32, np.inf)),
+    "infinitely low": Image.fromarray(elevations(np.float32, -np.inf)),
+}
+
+
+@pytest.mark.parametrize("source", RASTERS.values(), ids=RASTERS)
+def test_pixels_without_data_do_not_darken_a_scientific_raster(source):
+    image, note = load(source)
+    grey = np.asarray(image)[..., 0].astype(float)
+    expected = (np.linspace(100, 300, 400).reshape(20, 20) - 100) / 200 * 255
+    expected[5:10] = 128
+    assert np.abs(grey - expected).max() <= 2
+    assert note == "25 % of the picture has no data and was made grey before painting."
+
+
+def test_a_value_for_no_data_that_is_no_number_is_ignored():
+    values = np.full((20, 20), 0.5, np.float32)
+    assert load(raster(values, "none")).note == ""
+    assert load(raster(values, "none")).image.getpixel((0, 0)) == (128, 128, 128)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [raster(np.full((20, 20), -9999, np.float32), "-9999"), flat("F", float("nan")), flat("F", float("inf"))],
+    ids=["no data", "not a number", "infinite"],
+)
+def test_a_raster_without_any_data_is_refused(source):
+    assert refusal(source) == "The picture has no data in any pixel; choose another picture."
 
 
 # ICC profiles
@@ -384,6 +437,59 @@ def test_a_bad_file_is_refused_in_one_sentence_that_names_it(name, tmp_path):
     assert words_of_refusal in refusal(content)
     with (tmp_path / name).open("rb") as file:
         assert refusal(file).startswith(name + " ")
+
+
+def tiff(*directories, order="<"):
+    """A TIFF written by hand: the first of `directories` (tag -> number) is its image, the rest are in its SubIFDs."""
+    width, height = 160, 120
+    pixels = bytes([200, 100, 50]) * width * height
+    image = {256: width, 257: height, 258: 8, 259: 1, 262: 2, 273: 8, 277: 3, 278: height, 279: len(pixels)}
+    first = 8 + len(pixels)
+    entries = [image | directory for directory in directories]
+    sizes = [2 + 12 * (len(found) + (number == 0 and len(entries) > 1)) + 4 for number, found in enumerate(entries)]
+    if len(entries) > 1:
+        entries[0] = entries[0] | {330: first + sizes[0]}
+    body = b""
+    for found in entries:
+        body += struct.pack(order + "H", len(found))
+        body += b"".join(struct.pack(order + "HHII", tag, 4, 1, found[tag]) for tag in sorted(found))
+        body += bytes(4)
+    mark = b"II" if order == "<" else b"MM"
+    return mark + struct.pack(order + "HI", 42, first) + pixels + body
+
+
+RAW = {
+    "NEF": tiff({254: 1}, {254: 0, 262: 32803}),
+    "big-endian NEF": tiff({254: 1}, {254: 0, 262: 32803}, order=">"),
+    "ARW": tiff({254: 1}, {262: 32803}),
+    "preview that is not marked as one": tiff({}, {262: 32803}),
+    "reduced copy of an image of unknown kind": tiff({254: 1}, {254: 0}),
+    "PEF, sensor data alone": tiff({262: 32803, 277: 1}),
+    "DNG": tiff({50706: 0x0401}),
+    "linear DNG": tiff({262: 34892, 50706: 0x0401}),
+    "CR2": b"II*\0\x10\0\0\0CR\x02\0" + bytes(40),
+    "CR3": b"\0\0\0\x18ftypcrx \0\0\0\x01crx isom" + bytes(40),
+    "ORF": b"IIRO\x08\0\0\0" + bytes(40),
+    "old ORF": b"IIRS\x08\0\0\0" + bytes(40),
+    "RW2": b"IIU\0\x18\0\0\0" + bytes(40),
+    "RAF": b"FUJIFILMCCD-RAW 0201" + bytes(40),
+}
+
+
+@pytest.mark.parametrize("content", RAW.values(), ids=RAW)
+def test_a_camera_raw_file_is_refused_and_not_painted_from_its_thumbnail(content, tmp_path):
+    path = tmp_path / "DSC_0001.NEF"
+    path.write_bytes(content)
+    message = "is a camera RAW file: export it as JPEG first, and choose that."
+    assert refusal(path) == f"DSC_0001.NEF {message}"
+    assert refusal(content) == f"The picture {message}"
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("directories", [[{}], [{254: 0}, {254: 1}], [{}, {254: 1}], [{254: 2}], [{254: 1}]])
+def test_an_ordinary_or_pyramidal_tiff_is_no_camera_raw_file(directories, order):
+    image = load(tiff(*directories, order=order)).image
+    assert (image.size, image.getpixel((0, 0))) == ((160, 120), (200, 100, 50))
 
 
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(monkeypatch):
