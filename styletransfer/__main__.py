@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import os
 import signal
 import sys
@@ -21,6 +22,9 @@ from . import tune_process
 
 if __name__ == "__main__":
     tune_process()  # before torch is loaded, which the next imports do
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # an encoding without Greek letters must not end the program
+            stream.reconfigure(errors="backslashreplace")
 
 from . import backbones, images, saving, weights
 from .backbones import Backbone

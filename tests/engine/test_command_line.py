@@ -393,6 +393,19 @@ def test_help_has_every_flag_with_its_range_and_default() -> None:
     assert "[conv1_1,conv2_1,conv3_1,conv4_1,conv5_1]" in done.stdout
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_help_prints_in_an_encoding_without_greek_letters(encoding: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "styletransfer", "--help"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONIOENCODING": encoding},
+        capture_output=True,
+        timeout=DEADLINE,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"--style-layer-weights" in done.stdout
+
+
 # Bad input
 
 
