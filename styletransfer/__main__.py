@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -21,8 +22,11 @@ from . import tune_process
 
 if __name__ == "__main__":
     tune_process()  # before torch is loaded, which the next imports do
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # an encoding without Greek letters must not end the program
+            stream.reconfigure(errors="backslashreplace")
 
-from . import backbones, images, metadata, weights
+from . import backbones, images, saving, weights
 from .backbones import Backbone
 from .errors import SettingsError, StyleTransferError
 from .losses import Losses
@@ -132,11 +136,11 @@ def _read_settings(args: argparse.Namespace) -> Settings:
 def _run(args: argparse.Namespace, settings: Settings) -> int:
     """Check everything, paint, save; returns the exit code. Raises StyleTransferError."""
     last: Frame | None = None  # with a picture that has been painted on
-    exit_code = 0
+    exit_code, ending = 1, "The run broke off"
     try:
         content, style = _load(args.content), tuple(_load(path) for path in args.style)
         keep = _load(args.keep) if args.keep else None
-        _check_paths(args)
+        target = _check_paths(args)
         with (
             _write_log(args.log) as log,
             closing(stylize(content, style, settings, _load_backbone(args, settings), keep=keep)) as frames,
@@ -150,20 +154,40 @@ def _run(args: argparse.Namespace, settings: Settings) -> int:
                     _print_notes(last)
                 log(last)
                 show(last)
+        exit_code, ending = 0, ""
     except Interrupted as interruption:
-        exit_code = interruption.exit_code
+        exit_code, ending = interruption.exit_code, "Interrupted"
+    except StyleTransferError as error:
+        if not last:
+            raise
+        exit_code, ending = 2, f"{error} The run ended"
     finally:
         for number in SIGNALS:  # a second Ctrl-C must not lose the picture
             signal.signal(number, signal.SIG_IGN)
         if last:
-            _save(last, args.output, masked=bool(args.keep))
+            saved = _save(last, target, args, ending)
+            exit_code = exit_code or (0 if saved else 2)
     if not last:
         _print_line("Interrupted before there was a picture: nothing is saved.")
-    elif exit_code:
-        _print_line(f"Interrupted at iteration {last.iteration} of {last.iterations}: saved as {args.output}.")
+    return exit_code
+
+
+def _save(last: Frame, target: Path, args: argparse.Namespace, ending: str) -> bool:
+    """Save the picture and say where it is. Returns whether it is where it was asked for. Raises SettingsError.
+
+    `ending` is what ended the run before its last iteration, or empty.
+    """
+    path, why = saving.save_picture(last.picture, target, last.settings, masked=bool(args.keep))
+    said = []
+    if ending:
+        said.append(f"{ending} at iteration {last.iteration} of {last.iterations}")
+    if why:
+        said.append(f"{args.output} cannot be written ({why})")
+    if said:
+        _print_line(f"{'; '.join(said)}: saved as {path if why else args.output}.")
     elif not args.quiet:
         _print_line("Saved {} ({}×{} pixels, {:.1f} seconds).".format(args.output, *last.picture.size, last.seconds))
-    return exit_code
+    return not why
 
 
 def _load(path: Path) -> Image.Image:
@@ -173,16 +197,14 @@ def _load(path: Path) -> Image.Image:
     return image
 
 
-def _check_paths(args: argparse.Namespace) -> None:
-    """Raise SettingsError if an input would be overwritten, or if the picture could not be saved."""
+def _check_paths(args: argparse.Namespace) -> Path:
+    """Return the file to save to. Raises SettingsError if an input would be overwritten or the file not written."""
     read = [path for path in (args.content, *args.style, args.keep, args.weights) if path]
     for written, others in ((args.output, read), (args.log, [*read, args.output])):
         if any(_is_same_file(written, other) for other in others):
             raise SettingsError(f"{written} is named twice and would be overwritten: give another name.")
-    if os.path.isdir(args.output):
-        raise SettingsError(f"{args.output} is a folder: add the name of a picture to it.")
-    with _save_beside(args.output, Image.new("RGB", (16, 16)), Settings()):
-        pass
+    saving.check_protection(args.log)
+    return saving.find_target(args.output)
 
 
 def _is_same_file(a: Path, b: Path) -> bool:
@@ -230,7 +252,7 @@ def _show_progress(iterations: int, quiet: bool) -> Iterator[Callable[[Frame], N
 @contextmanager
 def _write_log(path: Path) -> Iterator[Callable[[Frame], None]]:
     """Yield a function that writes a frame's row at once, so that an interrupted run has its rows."""
-    with _explain_write_errors(path), path.open("a", newline="") as file:
+    with saving.explain_write_errors(path), path.open("a", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
 
         def write(frame: Frame) -> None:
@@ -242,43 +264,6 @@ def _write_log(path: Path) -> Iterator[Callable[[Frame], None]]:
             file.flush()
 
         yield write
-
-
-def _save(frame: Frame, path: Path, *, masked: bool) -> None:
-    """Save in one step: a reader sees the old file or the whole new picture. Raises SettingsError."""
-    with _save_beside(path, frame.picture, frame.settings, masked=masked) as part:
-        os.replace(part, path)
-
-
-@contextmanager
-def _save_beside(path: Path, picture: Image.Image, settings: Settings, *, masked: bool = False) -> Iterator[Path]:
-    """Save `picture` beside `path`, in its format, under a temporary name. A PNG contains the settings.
-
-    Raises SettingsError.
-    """
-    part = path.with_name(f".{os.getpid()}-{path.name}")
-    with _explain_write_errors(path):
-        try:
-            if path.suffix.lower() == ".png":
-                metadata.save_png(picture, part, settings, masked=masked)
-            else:
-                picture.save(part, quality=95)
-            yield part
-        except (KeyError, ValueError) as error:  # PIL raises these for a suffix it cannot write
-            raise SettingsError(f"{path} is not named like a picture: use .png, .jpg or .webp.") from error
-        finally:
-            with suppress(OSError):
-                part.unlink()
-
-
-@contextmanager
-def _explain_write_errors(path: Path) -> Iterator[None]:
-    """Turn an OSError into a SettingsError about `path`."""
-    try:
-        yield
-    except OSError as error:
-        why = error.strerror or error
-        raise SettingsError(f"{path} cannot be written ({why}): choose another place.") from error
 
 
 @contextmanager

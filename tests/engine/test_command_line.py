@@ -8,10 +8,12 @@ import itertools
 import math
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -391,6 +393,19 @@ def test_help_has_every_flag_with_its_range_and_default() -> None:
     assert "[conv1_1,conv2_1,conv3_1,conv4_1,conv5_1]" in done.stdout
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_help_prints_in_an_encoding_without_greek_letters(encoding: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "styletransfer", "--help"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONIOENCODING": encoding},
+        capture_output=True,
+        timeout=DEADLINE,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"--style-layer-weights" in done.stdout
+
+
 # Bad input
 
 
@@ -575,7 +590,9 @@ def test_a_log_that_breaks_off_costs_one_line_and_not_the_picture(
     reader = threading.Thread(target=read_two_lines, daemon=True)
     reader.start()
     argv = ["photo.png", "painting.png", "-o", "out.png", *SMALL, "--iterations", "2000", "--quiet"]
-    assert "losses.fifo cannot be written" in refusal(capsys, [*argv, "--log", "losses.fifo"])
+    said = refusal(capsys, [*argv, "--log", "losses.fifo"])
+    assert "losses.fifo cannot be written" in said
+    assert re.search(r"The run ended at iteration \d+ of 2000: saved as out\.png\.$", said)
     reader.join()
     assert_is_painting(desk / "out.png")
 
@@ -648,3 +665,147 @@ def test_two_paintings_are_mixed_and_three_are_refused(desk: Path, capsys: pytes
     capsys.readouterr()
     assert main(["photo.png", *["painting.png"] * 3, "-o", "out.png", *SMALL]) == 2
     assert "one painting, or two to be mixed, not 3" in capsys.readouterr().err
+
+
+# Where the picture goes when it cannot go where it was asked for
+
+
+def test_a_mounted_file_is_written_in_place(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (desk / "outside.png").write_bytes(b"old" * 100_000)  # longer than the picture
+    (desk / "out.png").touch()
+    mount = ["mount", "--bind", desk / "outside.png", desk / "out.png"]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting is not permitted here")
+    try:
+        assert paint(*SMALL, "--quiet") == 0
+        assert_is_painting(desk / "outside.png")
+    finally:
+        subprocess.run(["umount", desk / "out.png"], check=True)
+    assert capsys.readouterr().err == ""
+    assert len(list(desk.iterdir())) == 4, "nothing else is left behind"
+
+
+def fail_replacing(monkeypatch: pytest.MonkeyPatch, target: Path) -> None:
+    """Make renaming to `target` fail as it does for a mounted file."""
+    replace_file = os.replace
+
+    def fail(source: Path, path: Path) -> None:
+        if path == target:
+            raise OSError(errno.EBUSY, "Device or resource busy")
+        replace_file(source, path)
+
+    monkeypatch.setattr(os, "replace", fail)
+
+
+def test_a_file_that_cannot_be_replaced_is_written_in_place(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (desk / "out.png").write_text("old")
+    inode = (desk / "out.png").stat().st_ino
+    fail_replacing(monkeypatch, desk / "out.png")
+    assert paint(*SMALL) == 0
+    assert_is_painting(desk / "out.png")
+    assert (desk / "out.png").stat().st_ino == inode
+
+
+def test_a_picture_that_cannot_have_its_name_is_saved_beside_it(
+    desk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (desk / "out-2.png").write_text("another picture")
+    fail_replacing(monkeypatch, desk / "out.png")  # nor is there a file to write into
+    assert "out.png cannot be written (Device or resource busy): saved as " in refusal(
+        capsys, ["photo.png", "painting.png", "-o", "out.png", *SMALL, "--quiet"]
+    )
+    assert_is_painting(desk / "out-3.png")
+    assert (desk / "out-2.png").read_text() == "another picture"
+    assert len(list(desk.iterdir())) == 4, "nothing else is left behind"
+
+
+def rescued(said: str) -> Path:
+    """The picture that a line says was saved in the temporary folder."""
+    found = re.search(r": saved as (.*out\.png)\.\n$", said)
+    assert found
+    return Path(found[1])
+
+
+def test_a_folder_deleted_during_the_run_does_not_lose_the_picture(
+    desk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, spare: Path
+) -> None:
+    def delete(*args: Any, **options: Any) -> Iterator[Frame]:
+        shutil.rmtree(desk / "folder")
+        yield from stylize(*args, **options)
+
+    (desk / "folder").mkdir()
+    monkeypatch.setattr(command_line, "stylize", delete)
+    said = refusal(capsys, ["photo.png", "painting.png", "-o", "folder/out.png", *SMALL, "--quiet"])
+    assert "folder/out.png cannot be written (No such file or directory): saved as " in said
+    assert spare in rescued(said).parents
+    assert_is_painting(rescued(said))
+
+
+def test_a_full_disk_sends_the_picture_to_the_temporary_folder(
+    desk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, spare: Path
+) -> None:
+    (desk / "out.png").write_text("old")
+    save = Image.Image.save
+
+    def save_until_full(image: Image.Image, path: Path, **options: Any) -> None:
+        if image.size == (64, 51) and path.parent == desk:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(image, path, **options)
+
+    monkeypatch.setattr(Image.Image, "save", save_until_full)
+    assert run_interrupted_at(2, signal.SIGTERM, monkeypatch) == 143
+    said = capsys.readouterr().err
+    assert "Interrupted at iteration 2 of 4; out.png cannot be written (No space left on device): saved as " in said
+    assert_is_painting(rescued(said))
+    assert (desk / "out.png").read_text() == "old"
+
+
+@pytest.fixture
+def spare(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The temporary folder of the run."""
+    folder = tmp_path_factory.mktemp("spare")
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_stays_a_link_and_its_file_gets_the_picture(desk: Path, there: bool) -> None:
+    (desk / "folder").mkdir()
+    (desk / "out.png").symlink_to("folder/real.png")
+    if there:
+        (desk / "folder" / "real.png").write_text("old")
+    assert paint(*SMALL) == 0
+    assert os.readlink(desk / "out.png") == "folder/real.png"
+    assert_is_painting(desk / "folder" / "real.png")
+    assert [path.name for path in (desk / "folder").iterdir()] == ["real.png"]
+
+
+@pytest.mark.parametrize("flags", ["-o kept.png", "-o link.png", "--log kept.png"])
+def test_a_write_protected_file_is_refused_before_the_run(
+    desk: Path, capsys: pytest.CaptureFixture[str], flags: str
+) -> None:
+    (desk / "kept.png").write_text("old")
+    (desk / "kept.png").chmod(0o444)
+    (desk / "link.png").symlink_to("kept.png")
+    said = refusal(capsys, ["photo.png", "painting.png", "-o", "out.png", *SMALL, *flags.split()])
+    assert "is write-protected: give another name" in said
+    assert (desk / "kept.png").read_text() == "old"
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_the_run_unless_the_file_can(
+    desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (desk / "folder").mkdir()
+    (desk / "folder" / "old.png").write_text("old")
+    (desk / "folder").chmod(0o555)
+    if os.geteuid() == 0 and subprocess.run(["chattr", "+i", desk / "folder"], capture_output=True).returncode:
+        pytest.skip("root may write in every folder here")
+    try:
+        for name, log in (("folder/out.png", os.devnull), ("out.png", "folder/losses.csv")):
+            argv = ["photo.png", "painting.png", "-o", name, "--log", log, *SMALL]
+            assert re.search(r"folder/\S+ cannot be written \(.+\): choose another place", refusal(capsys, argv))
+        assert main(["photo.png", "painting.png", "-o", "folder/old.png", *SMALL, "--quiet"]) == 0
+        assert_is_painting(desk / "folder" / "old.png")
+    finally:
+        subprocess.run(["chattr", "-i", desk / "folder"], capture_output=True)
+        (desk / "folder").chmod(0o755)

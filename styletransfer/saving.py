@@ -1,0 +1,162 @@
+"""Saving a painted picture: in one step where that is possible, and somewhere in any case."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from . import metadata
+from .errors import SettingsError
+from .settings import Settings
+
+WRITE_BITS = 0o222
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class SavedPicture(NamedTuple):
+    """Where a picture is, and why it is not where it should be."""
+
+    path: Path
+    why: str  # empty if it is where it should be
+
+
+def find_target(path: Path) -> Path:
+    """Return the file that a picture is written to as `path`: a link's target, independent of the working folder.
+
+    Raises SettingsError if it could not be written.
+    """
+    sample = Image.new("RGB", (16, 16))
+    with explain_write_errors(path):
+        target = Path(os.path.realpath(path))
+        if os.path.isdir(target):
+            raise SettingsError(f"{path} is a folder: add the name of a picture to it.")
+        check_protection(path)
+        try:
+            with _write_part(target, sample, Settings()):
+                pass
+        except OSError:
+            if not os.path.isfile(target):
+                raise
+            with tempfile.TemporaryDirectory() as folder:  # the file itself can be written, if its format can
+                _write(sample, Path(folder, target.name), Settings())
+    return target
+
+
+def check_protection(path: Path) -> None:
+    """Raise SettingsError if there is a file that must not be changed. To replace it, its folder alone would do."""
+    if not os.path.isfile(path):
+        return
+    with explain_write_errors(path):
+        if not path.stat().st_mode & WRITE_BITS:  # root could write it nevertheless
+            raise SettingsError(f"{path} is write-protected: give another name.")
+        with path.open("r+b"):
+            pass
+
+
+def save_picture(picture: Image.Image, target: Path, settings: Settings, *, masked: bool = False) -> SavedPicture:
+    """Save in one step: a reader sees the old file or the whole new picture. A PNG contains the settings.
+
+    Where the file cannot be replaced, as in a container that has it mounted, it is written in place. Where that fails
+    too, the picture is saved beside it, or else in the temporary folder. Raises SettingsError if all of this fails.
+    """
+    try:
+        with _write_part(target, picture, settings, masked=masked) as part:
+            try:
+                os.replace(part, target)
+                return SavedPicture(target, "")
+            except OSError as error:
+                if _overwrite(target, part):
+                    return SavedPicture(target, "")
+                beside = _find_free_name(target)
+                os.replace(part, beside)
+                return SavedPicture(beside, _reason(error))
+    except OSError as error:
+        return _save_in_temporary_folder(picture, target, settings, error, masked=masked)
+
+
+@contextmanager
+def explain_write_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError into a SettingsError about `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be written ({_reason(error)}): choose another place.") from error
+
+
+@contextmanager
+def _write_part(path: Path, picture: Image.Image, settings: Settings, *, masked: bool = False) -> Iterator[Path]:
+    """Save beside `path`, in its format, under a temporary name. Raises OSError, or SettingsError for the format."""
+    part = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        _write(picture, part, settings, masked=masked, name=path.name)
+        yield part
+    finally:
+        with suppress(OSError):
+            part.unlink()
+
+
+def _write(picture: Image.Image, path: Path, settings: Settings, *, masked: bool = False, name: str = "") -> None:
+    """Save as `path`. Raises OSError, or a SettingsError that calls the file `name`."""
+    try:
+        if path.suffix.lower() == ".png":
+            metadata.save_png(picture, path, settings, masked=masked)
+        else:
+            picture.save(path, quality=95)
+    except (KeyError, ValueError) as error:  # PIL raises these for a suffix it cannot write
+        raise SettingsError(f"{name or path.name} is not named like a picture: use .png, .jpg or .webp.") from error
+
+
+def _save_in_temporary_folder(
+    picture: Image.Image, target: Path, settings: Settings, error: OSError, *, masked: bool
+) -> SavedPicture:
+    """Save there; from there to the file itself, if it is `error` that its folder, not its disk, has no room for more.
+
+    Raises SettingsError.
+    """
+    folder = None
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="styletransfer-"))
+        rescued = folder / target.name
+        _write(picture, rescued, settings, masked=masked)
+    except OSError as second:
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise SettingsError(
+            f"{target} cannot be written ({_reason(error)}), nor can the temporary folder ({_reason(second)}): "
+            "the picture is lost, make room for the next."
+        ) from error
+    # On a full disk the old picture would be destroyed and the new one not be whole.
+    if error.errno not in DISK_FULL and _overwrite(target, rescued):
+        shutil.rmtree(folder, ignore_errors=True)
+        return SavedPicture(target, "")
+    return SavedPicture(rescued, _reason(error))
+
+
+def _overwrite(path: Path, source: Path) -> bool:
+    """Write the bytes of `source` into the file that is there. Returns whether that went well."""
+    try:
+        with source.open("rb") as new, path.open("r+b") as old:
+            shutil.copyfileobj(new, old)
+            old.truncate()
+    except OSError:
+        return False
+    return True
+
+
+def _find_free_name(path: Path) -> Path:
+    """Return `name-2.png`, or with the first number that is no file yet."""
+    names = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in itertools.count(2))
+    return next(name for name in names if not os.path.lexists(name))
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)
