@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -34,14 +34,15 @@ from .optimize import Frame, stylize
 from .settings import PRESETS, Knob, Settings
 
 LOG_HEADER = ("iteration", "size", "seconds", *Losses._fields)
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+ENDING_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGBREAK")  # some systems lack some
+SIGNALS = tuple(getattr(signal, name) for name in ENDING_SIGNALS if hasattr(signal, name))
 
 # The delay keeps the bar away until the first step, so that a run that cannot begin prints one line only.
 _make_bar = partial(tqdm, delay=0.001, dynamic_ncols=True)
 
 
 class Interrupted(BaseException):
-    """Ctrl-C or a request to terminate. It is no Exception, because a library might swallow one."""
+    """Ctrl-C, a closed terminal or a request to end. It is no Exception, because a library might swallow one."""
 
     def __init__(self, number: int) -> None:
         self.exit_code = 128 + number
@@ -50,8 +51,9 @@ class Interrupted(BaseException):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with `argv`, by default the arguments of the process, in the main thread.
 
-    Returns the exit code: 0; 2 for a mistake that the user can mend, described in one line on stderr; 130 (SIGINT) or
-    143 (SIGTERM) for an interrupted run. A run that has begun saves its last picture, whatever ends it.
+    Returns the exit code: 0; 2 for a mistake that the user can mend, described in one line on stderr; 128 and the
+    signal's number for an interrupted run, as 130 for SIGINT. A run that has begun saves its last picture, whatever
+    ends it.
     """
     try:
         args = _build_parser().parse_args(argv)
@@ -76,11 +78,15 @@ def _build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("content", metavar="CONTENT", type=Path, help="Photo to paint.")
+    add("content", metavar="CONTENT", type=_parse_path, help="Photo to paint.")
     add(
-        "style", metavar="STYLE", type=Path, nargs="+", help="Painting to paint it like, or two to be mixed: see --mix."
+        "style",
+        metavar="STYLE",
+        type=_parse_path,
+        nargs="+",
+        help="Painting to paint it like, or two to be mixed: see --mix.",
     )
-    add("-o", "--output", metavar="OUT.png", type=Path, required=True, help="Where to save the result.")
+    add("-o", "--output", metavar="OUT.png", type=_parse_path, required=True, help="Where to save the result.")
     add(
         "--preset",
         choices=PRESETS,
@@ -89,9 +95,9 @@ def _build_parser() -> argparse.ArgumentParser:
     )
     for setting in fields(Settings):
         add("--" + setting.name.replace("_", "-"), **_flag_options(setting.metadata["knob"], setting.default))
-    add("--keep", metavar="MASK", type=Path, help="Picture that is white where the photo should be kept most.")
-    add("--weights", metavar="FILE", type=Path, help="VGG-19 to use, as published by torchvision or timm.")
-    add("--log", metavar="LOSSES.csv", type=Path, default=os.devnull, help="Where to write the losses.")
+    add("--keep", metavar="MASK", type=_parse_path, help="Picture that is white where the photo should be kept most.")
+    add("--weights", metavar="FILE", type=_parse_path, help="VGG-19 to use, as published by torchvision or timm.")
+    add("--log", metavar="LOSSES.csv", type=_parse_path, default=os.devnull, help="Where to write the losses.")
     add("--quiet", action="store_true", help="Print no progress bar and no success message.")
     return parser
 
@@ -108,6 +114,11 @@ def _flag_options(knob: Knob, default: Any) -> dict[str, Any]:
     if default is None:
         return {"type": _parse_numbers, "metavar": "X,X,…", "help": knob.help}
     return {"type": _parse_names, "metavar": "LAYER,…", "help": f"{knob.help} [{','.join(default)}]"}
+
+
+def _parse_path(text: str) -> Path:
+    """Return the path with ~ expanded, as a shell does where it is not quoted, unless a file is named so."""
+    return Path(text if os.path.lexists(text) else os.path.expanduser(text))
 
 
 def _parse_names(text: str) -> tuple[str, ...]:
@@ -268,12 +279,14 @@ def _write_log(path: Path) -> Iterator[Callable[[Frame], None]]:
 
 @contextmanager
 def _raise_on_signals() -> Iterator[None]:
-    """Make SIGINT and SIGTERM raise Interrupted, wherever the run is."""
+    """Make SIGNALS raise Interrupted, wherever the run is. Under nohup a closed terminal goes on being ignored."""
 
     def interrupt(number: int, _: object) -> NoReturn:
         raise Interrupted(number)
 
-    before = {number: signal.signal(number, interrupt) for number in SIGNALS}
+    hangup = getattr(signal, "SIGHUP", None)
+    ignored = {hangup} if hangup and signal.getsignal(hangup) is signal.SIG_IGN else set()
+    before = {number: signal.signal(number, interrupt) for number in SIGNALS if number not in ignored}
     try:
         yield
     finally:
@@ -283,7 +296,8 @@ def _raise_on_signals() -> Iterator[None]:
 
 def _print_line(message: object) -> None:
     """Print one line to stderr, with odd characters of file names replaced."""
-    print("styletransfer:", "".join(c if c.isprintable() else "?" for c in str(message)), file=sys.stderr)
+    with suppress(OSError):  # a terminal that was closed must not cost the exit code, nor the picture
+        print("styletransfer:", "".join(c if c.isprintable() else "?" for c in str(message)), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -124,7 +125,9 @@ def _open_image(source: Any, name: str) -> Iterator[Image.Image]:
         if path.is_dir():
             raise PictureError(f"{name} is a folder; choose a picture file.")
         if not path.is_file():  # or it is a named pipe, which may never answer
-            raise PictureError(f"{name} was not found; check where the picture is.")
+            path = Path(os.path.expanduser(path))
+        if not path.is_file():
+            raise PictureError(_explain_missing(os.fsdecode(source), name))
         with path.open("rb") as file:
             yield _identify(file, name)
     elif isinstance(source, bytes):
@@ -136,6 +139,15 @@ def _open_image(source: Any, name: str) -> Iterator[Image.Image]:
     else:
         kind = type(source).__name__
         raise PictureError(f"A picture cannot be of type {kind}; give a path, bytes, a file or a PIL image.")
+
+
+def _explain_missing(source: str, name: str) -> str:
+    """Say why there is no file of the name `source`. A Path has only one of a URL's two slashes."""
+    if re.match(r"[a-z][a-z0-9+.-]+:/", source, re.IGNORECASE):
+        return f"{name} is an address on the internet; download the picture, and give the name of its file."
+    if source == "-":
+        return "A picture is not read from standard input; give the name of a file."
+    return f"{name} was not found; check where the picture is."
 
 
 def _identify(file: BinaryIO, name: str) -> Image.Image:

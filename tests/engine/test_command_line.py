@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import errno
 import itertools
@@ -466,6 +467,8 @@ def test_bad_input_costs_one_line(desk: Path, capsys: pytest.CaptureFixture[str]
         ("photo.png", "text.png", "text.png is not in a"),
         ("photo.png", "half.png", "half.png is damaged"),
         (".", "painting.png", "is a folder"),
+        ("https://example.com/photo.jpg", "painting.png", "photo.jpg is an address on the internet"),
+        ("-", "painting.png", "is not read from standard input"),
         ("photo.png", "strip.png", "too narrow"),
     ],
 )
@@ -517,7 +520,10 @@ def run_interrupted_at(iteration: int, number: int, monkeypatch: pytest.MonkeyPa
     return paint(*SMALL, "--quiet", "--log", "losses.csv")
 
 
-@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "exit_code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGQUIT, 131)],
+)
 def test_an_interrupted_run_saves_what_it_had(
     desk: Path,
     capsys: pytest.CaptureFixture[str],
@@ -645,6 +651,59 @@ def test_ctrl_c_in_a_terminal_saves_what_was_painted(desk: Path) -> None:
     assert told
     assert int(told[1]) - len(rows(log)) in (0, 1)  # the signal may come between a picture and its row
     assert_is_painting(desk / "out.png")
+
+
+def test_a_terminal_that_is_closed_costs_no_picture(desk: Path) -> None:
+    log, out = desk / "losses.csv", desk / "out.png"
+    pictures = [str(desk / name) for name in ("photo.png", "painting.png")]
+    terminal, its_end = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "styletransfer", *pictures, "-o", str(out), *SMALL, "--iterations=2000", f"--log={log}"],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdin=its_end,
+        stdout=its_end,
+        stderr=its_end,
+        start_new_session=True,
+    )
+    os.close(its_end)
+    threading.Thread(target=read_until_closed, args=(terminal,), daemon=True).start()
+    try:
+        deadline = time.monotonic() + DEADLINE
+        while not (log.exists() and log.read_text().count("\n") >= 2):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.close(terminal)
+        process.send_signal(signal.SIGHUP)
+        process.wait(DEADLINE)
+    finally:
+        process.kill()
+    assert_is_painting(out)
+
+
+def read_until_closed(terminal: int) -> None:
+    with contextlib.suppress(OSError):
+        while os.read(terminal, 4096):
+            pass
+
+
+def test_a_run_under_nohup_goes_on_when_the_terminal_is_closed(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert run_interrupted_at(2, signal.SIGHUP, monkeypatch) == 0
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert len(rows(desk / "losses.csv")) == 4
+
+
+def test_a_tilde_in_quotes_is_the_home_folder(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(desk))
+    argv = ["~/photo.png", "~/painting.png", "-o", "~/painted.png", "--log", "~/losses.csv", *SMALL, "--quiet"]
+    assert command_line.main([*argv, "--backbone", "vgg16"]) == 0
+    assert_is_painting(desk / "painted.png")
+    assert len(rows(desk / "losses.csv")) == 4
 
 
 def test_a_saved_png_says_how_it_was_made(desk: Path) -> None:

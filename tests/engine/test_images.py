@@ -512,6 +512,20 @@ def test_paths_that_lead_to_no_file_are_refused(tmp_path):
     assert "not found" in refusal("nul\0.png")
 
 
+def test_an_address_and_a_dash_are_no_files_and_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    for address in ("https://example.com/photo.jpg", "HTTP://example.com/photo.jpg", Path("ftp://x/photo.jpg")):
+        assert refusal(address).startswith("photo.jpg is an address on the internet; download")
+    assert "standard input" in refusal("-")
+    Image.new("RGB", (70, 40)).save(tmp_path / "home" / "photo.png")
+    assert images.load("~/photo.png").image.size == (70, 40)
+    assert "not found" in refusal("~/gone.png")
+    Image.new("RGB", (50, 40)).save("-", "PNG")
+    assert images.load("-").image.size == (50, 40), "a file of that name is one"
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_a_named_pipe_does_not_hang_the_program(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
