@@ -56,7 +56,7 @@ def plan_stages(settings: Settings, min_size: int) -> list[Stage]:
 def may_be_shallow(settings: Settings) -> bool:
     """Whether the last stage may be shallow: not for one style loss at every size, and not for layers that were chosen.
 
-    At 512 px such a stage costs two thirds of one with all layers, and the picture is cleaner: roofs, eyes and masts
+    At 512 px an iteration costs four fifths of one with all layers, and the picture is cleaner: roofs, eyes and masts
     keep their lines. docs/method.md has the figures.
     """
     return settings.objective in ("auto", "neighbours") and settings.layers == Settings().layers
