@@ -105,7 +105,13 @@ def losses_of(frames: Iterator[Frame]) -> list[tuple[float, ...]]:
     return [tuple(frame.losses) for frame in frames if frame.iteration]
 
 
-@pytest.mark.parametrize("enter", STATES.values(), ids=STATES)
+QUICK = ("inference mode", "float64 by default", "meta device by default", "autocast")  # the others are slow tests
+
+
+@pytest.mark.parametrize(
+    "enter",
+    [pytest.param(enter, id=name, marks=() if name in QUICK else pytest.mark.slow) for name, enter in STATES.items()],
+)
 def test_a_state_of_the_callers_changes_no_run_and_poisons_no_later_one(enter, paint, expected):
     with enter():
         set_by_caller = state()
@@ -166,6 +172,7 @@ def test_a_layer_first_used_in_any_state_still_computes_later(enter, route, monk
     assert torch.equal(gradient, expected)
 
 
+@pytest.mark.slow
 def test_a_package_that_is_imported_in_a_strange_state_paints_in_and_after_it():
     script = f"""
 import json, torch
