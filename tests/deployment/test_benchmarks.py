@@ -63,6 +63,7 @@ def test_the_plain_loop_paints_from_the_photo(network, photo, painting):
     assert min(step.total for step in steps) < 0.5 * steps[0].total
 
 
+@pytest.mark.slow
 def test_the_plain_loop_runs_by_itself_from_any_folder(tmp_path):
     command = [sys.executable, ROOT / "examples/plain.py", PHOTO, PAINTING, "-o", "out.png", "--size", "64"]
     done = subprocess.run([*command, "--iterations", "2"], cwd=tmp_path, capture_output=True, text=True)

@@ -653,6 +653,7 @@ def test_ctrl_c_in_a_terminal_saves_what_was_painted(desk: Path) -> None:
     assert_is_painting(desk / "out.png")
 
 
+@pytest.mark.slow
 def test_a_terminal_that_is_closed_costs_no_picture(desk: Path) -> None:
     log, out = desk / "losses.csv", desk / "out.png"
     pictures = [str(desk / name) for name in ("photo.png", "painting.png")]

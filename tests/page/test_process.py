@@ -23,6 +23,7 @@ from tests.page.helpers import small_request
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of Unix")
+@pytest.mark.slow
 def test_sigterm_during_a_run_ends_the_process_within_five_seconds(tmp_path: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path), "STYLETRANSFER_VGG19": "", "TORCH_HOME": str(tmp_path)}
     command = [sys.executable, "-u", "app.py"]
