@@ -47,7 +47,7 @@ KEEP_WEIGHT = 3.0
 KEPT_STYLE_SHARE = 0.4
 """How much a position counts in the statistics of the style where the mask is white.
 
-With 1, whatever α is there, dark lines are scratched into skin. With less, a face looks like a photo.
+At 1, dark lines are scratched into skin, however large α is there. At 0.1 a face looks like a photo.
 """
 MIN_CONTENT_WEIGHT = 0.1
 """The least α that KEEP_WEIGHT is relative to. At α = 0 there is no content, and nothing is kept."""
@@ -332,6 +332,8 @@ class Objective:
 
     L_style is divided by `style_scale`, the photo's own style loss. At one β in the paper's terms a painting of strong
     patterns weighs up to 20 times as much as a soft one, and dissolves the photo.
+
+    Where a mask is white, a position counts more in L_content (KEEP_WEIGHT) and less in L_style (KEPT_STYLE_SHARE).
     """
 
     def __init__(

@@ -167,6 +167,7 @@ class Settings:
             weights = MOMENTS_LAYER_WEIGHTS
         if weights is None:
             weights = (1 / len(self.style_layers),) * len(self.style_layers)
+        # Names of layers sort by depth: conv1_1 … conv5_4.
         deepest = max(SHALLOW_CONTENT_WEIGHTS) if is_shallow else max(self.style_layers)
         return {layer: w for layer, w in zip(self.style_layers, weights, strict=True) if layer <= deepest}
 
