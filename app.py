@@ -44,10 +44,11 @@ def main() -> None:
     config = ServerConfig(max_run_seconds=options.limit, vgg19_file=options.weights, preset=options.preset)
     tune_process()
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-    with storage.create_folder():
+    with storage.create_folder() as folder:
         # Only now, since Gradio and torch read their environment when they are imported.
         from page import layout, server, worker
         from page.examples import examples
+        from page.session import VISITS
         from page.weights_download import Vgg19Download
         from styletransfer import backbones, weights
 
@@ -58,11 +59,11 @@ def main() -> None:
         if worker.ZERO_GPU:
             backbones.load(vgg19_file=config.vgg19_file)  # at launch ZeroGPU takes what its workers will get
         server.log_to_stderr()
+        storage.keep_room(folder, VISITS.files)
         page = layout.build(config, download)
         server.launch(
             page,
-            theme=layout.THEME,
-            css_paths=[layout.CSS],
+            **layout.LOOK,
             mcp_server=options.mcp,
             server_name=options.host,
             server_port=options.port,

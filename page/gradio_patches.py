@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import inspect
 import io
 from collections.abc import Callable, Coroutine
@@ -12,6 +13,7 @@ import gradio as gr
 import httpx
 from gradio import processing_utils
 from gradio.data_classes import ImageData
+from gradio.exceptions import InvalidPathError
 from PIL import Image
 
 Fetch = Callable[[str], Coroutine[Any, Any, httpx.Response]]
@@ -20,11 +22,13 @@ Fetch = Callable[[str], Coroutine[Any, Any, httpx.Response]]
 REPLACED: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
     (gr.Image, "postprocess", ("self", "value")),
     (processing_utils, "async_ssrf_protected_get", ("url",)),
+    (processing_utils, "_check_allowed", ("path", "check_in_upload_folder")),
+    (processing_utils, "check_all_files_in_cache", ("data",)),
 )
 
 
 def apply_patches(fetch: Fetch) -> None:
-    """Replace both parts; calling it again changes nothing. `fetch` gets the file at a URL.
+    """Replace these parts; calling it again changes nothing. `fetch` gets the file at a URL.
 
     Raises RuntimeError if this version of Gradio does not have them, since to replace a function that Gradio no longer
     calls would silently do nothing.
@@ -40,6 +44,11 @@ def apply_patches(fetch: Fetch) -> None:
     # What: the download of a picture that is given by its address.
     # Why: Gradio takes a file of any length; its `max_file_size` limits only uploads.
     processing_utils.async_ssrf_protected_get = fetch  # type: ignore[assignment]
+    # What: the checks of the files that a page names.
+    # Why: a page that was open when the server was restarted names files of the server before. Gradio then shows
+    # "Error" and logs a traceback.
+    for name in ("_check_allowed", "check_all_files_in_cache"):
+        setattr(processing_utils, name, _explain_missing_file(_original[name]))
 
 
 _postprocess = gr.Image.postprocess
@@ -61,3 +70,20 @@ def _postprocess_inline_if_disk_is_full(self: gr.Image, value: Any) -> Any:
         jpeg = io.BytesIO()
         value.save(jpeg, "JPEG", quality=90)
         return ImageData(url="data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode())
+
+
+_original = {name: getattr(processing_utils, name) for name in ("_check_allowed", "check_all_files_in_cache")}
+
+
+def _explain_missing_file(check: Callable[..., None]) -> Callable[..., None]:
+    """Return the check with one sentence for all of its refusals."""
+
+    @functools.wraps(check)
+    def check_or_explain(*args: Any, **options: Any) -> None:
+        try:
+            check(*args, **options)
+        except (InvalidPathError, gr.Error) as error:
+            message = "A picture of this page is no longer on the server: reload the page, and choose it again."
+            raise gr.Error(message, print_exception=False) from error
+
+    return check_or_explain

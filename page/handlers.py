@@ -4,35 +4,36 @@ from __future__ import annotations
 
 import errno
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from PIL import Image
 
-from styletransfer import Losses, Settings, StyleTransferError, colour, images, metadata
+from styletransfer import Settings, StyleTransferError, colour, images, metadata
 
-from . import share_link, worker
+from . import share_link
 from .config import DEFAULT_PRESET, ServerConfig
 from .controls import CONTROLS, LABELS, find_preset, get_preset, slider_values, to_settings
 from .examples import examples, file_path, styles
-from .results import SavedResult, TimeLapse
-from .session import Session
+from .results import SavedResult
+from .run import GRACE_SECONDS, Run
+from .session import VISITS, Session
 from .status import describe_progress, plot_losses, status_html
-from .worker import Failure, Request, RunEnd
+from .worker import Request, RunEnd, Update
 
 SECONDS_PER_PLOT = 1.5
-MAX_PAUSE_SECONDS = 120.0  # other visitors may be waiting
 STEPS_OF_MORE = 20
 PREVIEW_SIZE = 320  # pixels of the long side
 PREVIEW_LOCK = threading.Lock()  # reading a large picture takes 1 GB
 SHOWN_ENDS = {RunEnd.FINISHED: "Finished", RunEnd.STOPPED: "Stopped"}
-LOGGED_ENDS = {RunEnd.FINISHED: "finished", RunEnd.STOPPED: "stopped"}
+RESTARTED = "The server was restarted since this page was opened. Save what you want to keep, then reload the page."
 log = logging.getLogger(__name__)
 
 File = dict[str, Any] | None
@@ -46,7 +47,10 @@ class Components:
     """The components that handlers read or change; layout.py says where they are on the page."""
 
     session: gr.State
-    link_query: gr.Textbox
+    token: gr.Textbox  # of the tab, never shown
+    is_reload: gr.Checkbox  # never shown
+    link_query: gr.Textbox  # never shown
+    returned: gr.Textbox  # changes when a tab has found its visit again; never shown
     examples: gr.Gallery
     photo: gr.Image
     painting: gr.Image
@@ -74,27 +78,14 @@ class Components:
     finished_picture: gr.Image  # of /paint, never shown
 
 
-@dataclass
-class RunLog:
-    """What the log says of a run in the end."""
-
-    outcome: str = "refused"
-    iteration: int = 0
-    started: float = field(default_factory=time.monotonic)
-
-
 @contextmanager
-def log_run(size: Any, preset: str) -> Iterator[RunLog]:
-    """Log one line when the run ends, however it does, and turn a StyleTransferError into a message on the page."""
-    entry = RunLog()
+def explain_refusal(size: Any, preset: str) -> Iterator[None]:
+    """Log a request that is refused, and turn its StyleTransferError into a message on the page."""
     try:
-        yield entry
+        yield
     except StyleTransferError as error:
+        log.info("job size=%s preset=%s seconds=0.0 evaluations=0 outcome=refused", size, preset)
         raise gr.Error(str(error), title="Cannot paint this", print_exception=False) from error
-    finally:
-        seconds = time.monotonic() - entry.started
-        facts = size, preset, seconds, entry.iteration, entry.outcome
-        log.info("job size=%s preset=%s seconds=%.1f evaluations=%d outcome=%s", *facts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,9 +146,10 @@ class Handlers:
             "mix": mix,
         }
         self.check_ranges(preset, values)
-        with log_run(size, preset) as entry:
+        session.desk = session.desk._replace(preset=preset, values=values)
+        with explain_refusal(size, preset):
             request = self._make_request(session, to_settings(preset, values), photo, painting, second_painting)
-            yield from self._paint(session, request, request.settings.iterations, entry)
+        yield from self._paint(session, request, preset, request.settings.iterations)
 
     def paint(self, photo: File, painting: File, preset: str = DEFAULT_PRESET) -> Image.Image:
         """Paint a photo in the manner of a painting and return the finished picture.
@@ -169,9 +161,9 @@ class Handlers:
         """
         self.check_ranges(preset, {})
         session = Session()
-        with log_run(get_preset(preset).size, preset) as entry:
+        with explain_refusal(get_preset(preset).size, preset):
             request = self._make_request(session, get_preset(preset), photo, painting)
-            *_, last = self._paint(session, request, request.settings.iterations, entry)
+        *_, last = self._paint(session, request, preset, request.settings.iterations)
         return last[self.components.result]
 
     def continue_painting(
@@ -181,7 +173,8 @@ class Handlers:
         *in_order, second_painting = values_and_second_painting
         values = dict(zip(CONTROLS, in_order, strict=True))
         self.check_ranges(preset, values)
-        with log_run(values["size"], preset) as entry:
+        session.desk = session.desk._replace(preset=preset, values=values)
+        with explain_refusal(values["size"], preset):
             settings = to_settings(preset, values)
             request = self._make_request(session, settings, photo, painting, second_painting)
             if not session.current:
@@ -190,7 +183,7 @@ class Handlers:
                 raise StyleTransferError("The photo has changed: press Paint, or reopen one of its pictures.")
             short = replace(settings, iterations=STEPS_OF_MORE)
             request = request._replace(settings=short, init_image=session.current.file)
-            yield from self._paint(session, request, settings.iterations, entry)
+        yield from self._paint(session, request, preset, settings.iterations)
 
     def check_ranges(self, preset: str, values: Mapping[str, Any]) -> None:
         """Raise gr.Error if a value is one that its component cannot have.
@@ -223,6 +216,8 @@ class Handlers:
         for what, path in files.items():
             if path and not Path(path).is_file():  # it was uploaded yesterday, say
                 raise StyleTransferError(f"The {what} is no longer on the server: choose it again.")
+        named: dict[str, Any] = {what.replace(" ", "_"): path for what, path in files.items()}
+        session.desk = session.desk._replace(**named)
         photo_path, *paintings = (path for path in files.values() if path)
         return Request(
             photo=photo_path,
@@ -232,64 +227,70 @@ class Handlers:
             config=self.config,
         )
 
-    def _paint(self, session: Session, request: Request, iterations: int, entry: RunLog) -> Iterator[Changes]:
-        """Run the request, show how it goes, and save its picture.
+    def _paint(self, session: Session, request: Request, preset: str, iterations: int) -> Iterator[Changes]:
+        """Start a run for the request, and show how it goes.
 
         `iterations` is what the visitor's slider says; it is saved in the picture and may be more than this run has.
         """
-        c = self.components
-        yield {c.status: status_html("Reading the two pictures …")}
-        losses, marks, time_lapse, last_plot = list[Losses](), dict[int, str](), TimeLapse(), 0.0
-        entry.outcome = "left"  # unless the run comes to an end
-        for update in worker.run(request):
-            if isinstance(update, Failure):
-                entry.outcome = "refused" if update.expected else "failed"
-                raise gr.Error(update.message, title="Cannot paint this", print_exception=False)
-            session.has_output = True
-            losses += update.losses
-            marks |= update.marks
-            entry.iteration = update.iteration
-            time_lapse.add(update.picture)
-            if update.end:
-                entry.outcome = LOGGED_ENDS[update.end]
-                settings = replace(update.settings, iterations=iterations)
-                result, message = self._save_result(session, request, update.picture, time_lapse, settings)
-                try:
-                    yield {
-                        c.result: update.picture,
-                        c.status: describe_progress(update, SHOWN_ENDS[update.end], message=message),
-                        c.plot: plot_losses(losses, marks, update),
-                        c.download: result.file if result else None,
-                    }
-                finally:
-                    if result and result not in session.results:
-                        result.delete()  # a program called: Gradio has copied its file, and no visit needs it
-                return
-            changes = {
-                c.result: update.picture,
-                c.status: describe_progress(update, "Painting", f"about {update.remaining:.0f} s left"),
-            }
-            if time.monotonic() - last_plot > SECONDS_PER_PLOT:
-                last_plot = time.monotonic()
-                changes[c.plot] = plot_losses(losses, marks, update)
-            yield changes
-            if session.paused:
-                # Without the picture, whose file Gradio would write again while a browser reads it.
-                yield {c.status: describe_progress(update, "Paused"), c.plot: plot_losses(losses, marks, update)}
-                yield from self._wait_while_paused(session)
+        yield {self.components.status: status_html("Reading the two pictures …")}
 
-    def _save_result(
-        self, session: Session, request: Request, picture: Image.Image, time_lapse: TimeLapse, settings: Settings
-    ) -> tuple[SavedResult | None, str]:
-        """Save the picture's files, for the visit if there is one; if that fails, return a sentence that says why."""
+        def save(run: Run, update: Update) -> str:
+            settings = replace(update.settings, iterations=iterations)
+            return self._save_result(session, request.photo, run, update.picture, settings)
+
+        # Nobody comes back to the run of a program.
+        grace = GRACE_SECONDS if session.is_open else 0.0
+        session.run = Run(request, session.control, save, preset=preset, grace=grace)
+        session.run.start()
+        yield from self._show_run(session, session.run)
+
+    def _show_run(self, session: Session, run: Run) -> Iterator[Changes]:
+        """Show how a run goes, until it is over."""
+        c = self.components
+        last_plot, latest, was_paused = 0.0, None, False
+        for update in run.watch():
+            is_paused = session.control.paused
+            session.has_output = session.has_output or bool(update)
+            if update and update.end:
+                result = None if run.message else session.current
+                yield {
+                    c.result: update.picture,
+                    c.status: describe_progress(update, SHOWN_ENDS[update.end], message=run.message),
+                    c.plot: plot_losses(run.losses, run.marks, update.settings, update.iterations),
+                    c.download: result.file if result else None,
+                }
+            elif update:
+                changes = {
+                    c.result: update.picture,
+                    c.status: describe_progress(update, "Painting", f"about {update.remaining:.0f} s left"),
+                }
+                if time.monotonic() - last_plot > SECONDS_PER_PLOT:
+                    last_plot = time.monotonic()
+                    changes[c.plot] = plot_losses(run.losses, run.marks, update.settings, update.iterations)
+                yield changes
+            elif run.is_waiting:
+                yield {c.status: status_html("Waiting for a free place …")}
+            elif latest and is_paused and not was_paused:
+                # Without the picture, whose file Gradio would write again while a browser reads it.
+                plot = plot_losses(run.losses, run.marks, latest.settings, latest.iterations)
+                yield {c.status: describe_progress(latest, "Paused"), c.plot: plot}
+            else:
+                yield gr.skip()  # here Gradio notices that the tab has been closed
+            was_paused = is_paused and not update
+            latest = update or latest
+
+    def _save_result(self, session: Session, photo: str, run: Run, picture: Image.Image, settings: Settings) -> str:
+        """Save the picture's files for the visit; if that fails, return a sentence that says why."""
         try:
             result = SavedResult.save(
                 picture,
                 folder=session.folder,
                 number=session.count + 1,
-                photo=request.photo,
-                time_lapse=time_lapse,
+                photo=photo,
+                time_lapse=run.time_lapse,
                 settings=settings,
+                losses=run.losses,
+                marks=run.marks,
             )
         except (OSError, StyleTransferError) as error:  # the disk is full, or the photo has been deleted
             session.current = None
@@ -297,27 +298,18 @@ class Handlers:
                 why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
             else:
                 why = str(error).rstrip(".")
-            return None, f"The picture could not be saved ({why}): save it with a right click or a long press."
-        session.count += 1
-        if session.running:
-            session.add(result)
-        return result, ""
-
-    def _wait_while_paused(self, session: Session) -> Iterator[Changes]:
-        """Wait until the visitor goes on, stops or leaves; a pause that is too long ends the run with its picture."""
-        deadline = time.monotonic() + MAX_PAUSE_SECONDS
-        while session.paused and not session.control.stopped and time.monotonic() < deadline:
-            time.sleep(0.2)
-            yield gr.skip()  # here Gradio notices that the tab has been closed
-        if session.paused:
-            session.control.stop()
+            return f"The picture could not be saved ({why}): save it with a right click or a long press."
+        session.add(result)
+        session.run = None
+        return ""
 
     # Before, during and after a run
 
     def start_run(self, session: Session) -> Changes:
-        """Paint or More was pressed: say so until the run's turn comes."""
+        """Paint or More was pressed: say so until the run's turn comes. Raises gr.Error if the server was restarted."""
+        if not session.is_open:
+            raise gr.Error(RESTARTED, title="Reload this page", duration=None, print_exception=False)
         session.control.reset()
-        session.paused = False
         session.running = True
         return {
             **self._enable_buttons(running=True),
@@ -338,13 +330,13 @@ class Handlers:
             self.components.outcome: gr.update(visible=session.has_output),
         }
 
-    def _enable_buttons(self, running: bool, can_continue: bool = False) -> Changes:
+    def _enable_buttons(self, running: bool, can_continue: bool = False, paused: bool = False) -> Changes:
         c = self.components
         return {
             c.start: gr.update(interactive=not running),
             c.surprise: gr.update(interactive=not running),
             c.more: gr.update(interactive=can_continue),
-            c.pause: gr.update(interactive=running, value="Pause"),
+            c.pause: gr.update(interactive=running, value="Continue" if paused else "Pause"),
             c.stop: gr.update(interactive=running),
         }
 
@@ -354,17 +346,18 @@ class Handlers:
 
     def toggle_pause(self, session: Session) -> str:
         """Pause the run, or let it go on; returns the new label of the button."""
-        session.paused = not session.paused
-        return "Continue" if session.paused else "Pause"
+        session.control.paused = not session.control.paused
+        return "Continue" if session.control.paused else "Pause"
 
     def steer(self, session: Session, preset: str, *values: Any) -> None:
         """A control was moved: this visitor's run, if there is one, follows at its next step."""
-        if not session.running:
-            return
         try:
             named = dict(zip(CONTROLS, values, strict=True))
             self.check_ranges(preset, named)
-            session.control.send(to_settings(preset, named))
+            settings = to_settings(preset, named)
+            session.desk = session.desk._replace(preset=preset, values=named)
+            if session.running:
+                session.control.send(settings)
         except OSError as error:
             raise gr.Error(
                 "The disk of this server is full: your change could not be applied.", print_exception=False
@@ -418,16 +411,21 @@ class Handlers:
         """A picture of this visit was pressed: show it again, with the settings that made it."""
         if session.running:
             return gr.skip()
-        c = self.components
         result = session.current = session.results[event.index]
+        return {
+            **self._show_result(result),
+            **self._restore(result.settings),
+        }
+
+    def _show_result(self, result: SavedResult) -> Changes:
+        c = self.components
         return {
             c.result: result.file,
             c.status: status_html(f"Picture {result.caption}. Press More to continue it."),
-            c.plot: None,
-            c.download: result.file,
-            c.time_lapse: result.time_lapse,
+            c.plot: plot_losses(result.losses, result.marks, result.settings, len(result.losses)),
+            c.download: gr.update(value=result.file, interactive=True),
+            c.time_lapse: gr.update(value=result.time_lapse, interactive=True),
             c.compare: (result.before, result.file),
-            **self._restore(result.settings),
         }
 
     def restore_settings(self, picture: File) -> Changes:
@@ -454,6 +452,47 @@ class Handlers:
             **self._notify(f"Ignored in this link: {', '.join(link.ignored)}." if link.ignored else ""),
         }
 
+    # Coming back
+
+    def open_visit(self, session: Session, token: str, query: str, is_reload: bool) -> Changes:
+        """The page was opened, perhaps once more in the same tab: find the visit again, or begin one.
+
+        `query` is that of a link. A page that is loaded again shows what it showed, and not the link once more.
+        """
+        found = VISITS.open(token, session)
+        changes: Changes = {self.components.session: found}
+        if query and not (is_reload and found.desk.photo):
+            changes[self.components.link_query] = query
+        elif found is not session:
+            changes[self.components.returned] = secrets.token_hex(8)  # a change, each time
+        return changes
+
+    def return_to_visit(self, session: Session) -> Changes:
+        """The page of a visit was loaded again: show what it showed."""
+        c, desk, current = self.components, session.desk, session.current
+        session.running = bool(session.run and not session.run.is_over)
+        # A file may have been deleted meanwhile, to make room.
+        session.results = [result for result in session.results if Path(result.file).is_file()]
+        drop_zones: Changes = {c.photo: desk.photo, c.painting: desk.painting, c.second_painting: desk.second_painting}
+        changes: Changes = {
+            **{zone: path for zone, path in drop_zones.items() if path and Path(path).is_file()},
+            c.history: [(result.file, result.caption) for result in session.results],
+            **self._enable_buttons(session.running, bool(current), session.control.paused),
+        }
+        if desk.preset and desk.values:
+            changes[c.preset] = desk.preset
+            changes |= {c.controls[name]: value for name, value in desk.values.items()}
+        if current and not session.run and current in session.results:
+            changes |= self._show_result(current)
+        changes[c.outcome] = gr.update(visible=session.has_output)
+        return changes
+
+    def watch_again(self, session: Session) -> Iterator[Changes]:
+        """The page of a visit was loaded again: show how its run goes on, if there is one."""
+        yield gr.skip()
+        if session.run:
+            yield from self._show_run(session, session.run)
+
     def make_link(self, photo: File, painting: File, preset: str, *values: Any) -> str:
         """Return the query of a link to these settings."""
         named = dict(zip(CONTROLS, values, strict=True))
@@ -466,6 +505,7 @@ class Handlers:
         if not photo_path or not painting_path:
             return None
         self._check_range("colours", colours)
+        session.desk = session.desk._replace(photo=photo_path, painting=painting_path)
         current = session.current
         with suppress(StyleTransferError), PREVIEW_LOCK:
             photo_image, painting_image = (images.load(path).image for path in (photo_path, painting_path))

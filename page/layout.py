@@ -12,7 +12,7 @@ from styletransfer.settings import PRESETS
 
 from .config import ServerConfig
 from .controls import CONTROLS, LIVE_CONTROLS, START_CONTROLS, control
-from .examples import example_gallery, image_input, random_pair, style_gallery
+from .examples import EXAMPLES, example_gallery, image_input, random_pair, style_gallery
 from .handlers import Components, Handlers
 from .session import Session
 from .share_link import PARAMETERS
@@ -20,7 +20,7 @@ from .status import status_html
 from .weights_download import Vgg19Download
 from .worker import ZERO_GPU
 
-CSS = Path(__file__).with_name("page.css")
+FOLDER = Path(__file__).parent
 THEME = gr.themes.Soft(
     primary_hue=gr.themes.colors.indigo,
     secondary_hue=gr.themes.colors.amber,
@@ -44,23 +44,39 @@ THEME = gr.themes.Soft(
     checkbox_label_background_fill_selected="*primary_700",
 )
 
+LOOK: dict[str, Any] = {
+    "theme": THEME,
+    "css_paths": [FOLDER / "page.css"],
+    "head": f"<script>{(FOLDER / 'page.js').read_text(encoding='utf-8')}</script>",
+}
+"""What `launch` needs to know of the page."""
+
 SCROLL_TO_OUTCOME = """() => setTimeout(() => document.getElementById("outcome")?.scrollIntoView({
     behavior: "smooth", block: window.innerWidth < 640 ? "start" : "nearest"}), 100)"""
 # The host may add query parameters of its own, so this tests for the page's.
-READ_LINK_QUERY = f"() => /[?&]({'|'.join(PARAMETERS)})=/.test(location.search) ? location.search.slice(1) : ''"
+READ_TAB = f"""session => [session, visit.token(),
+    /[?&]({"|".join(PARAMETERS)})=/.test(location.search) ? location.search.slice(1) : "",
+    performance.getEntriesByType("navigation")[0]?.type !== "navigate"]"""
 ADD_ADDRESS = "query => location.origin + location.pathname + '?' + query"
 
 
 def build(config: ServerConfig, download: Vgg19Download | None = None) -> gr.Blocks:
     """Build the page; it shows the status of `download` if there is one."""
+    gr.set_static_paths(EXAMPLES)  # they are sent from where they are, and not from copies that could be deleted
     with gr.Blocks(title="Photo to painting", delete_cache=(3600, 86400)) as page:
         components = create_components(config)
         connect_events(page, components, Handlers(components, config))
         if download:
             status = gr.Markdown(download.status, elem_id="backbone")
             timer = gr.Timer(2)
+            # A page that asks for ever would notice that the network is gone for a moment, and load itself again.
             timer.tick(
-                lambda: download.status, None, status, show_progress="hidden", queue=False, api_visibility="private"
+                lambda: (download.status, gr.Timer(active=not download.is_over)),
+                None,
+                [status, timer],
+                show_progress="hidden",
+                queue=False,
+                api_visibility="private",
             )
     return page
 
@@ -68,7 +84,9 @@ def build(config: ServerConfig, download: Vgg19Download | None = None) -> gr.Blo
 def create_components(config: ServerConfig) -> Components:
     """Create the components, from the top of the page to its bottom."""
     session = gr.State(Session())
-    link_query = gr.Textbox(visible="hidden", label="Query of the link", container=False)
+    hidden: dict[str, Any] = {"visible": "hidden", "container": False}
+    token, is_reload = gr.Textbox(label="Token", **hidden), gr.Checkbox(label="Reload", **hidden)
+    link_query, returned = gr.Textbox(label="Query of the link", **hidden), gr.Textbox(label="Returned", **hidden)
     gr.Markdown(
         "# Photo to painting\nPress an example, or choose a photo and a painting; then press **Paint** and watch.",
         elem_id="title",
@@ -134,7 +152,10 @@ def create_components(config: ServerConfig) -> Components:
     finished_picture = gr.Image(visible=False, format="png", label="Finished picture")
     return Components(
         session=session,
+        token=token,
+        is_reload=is_reload,
         link_query=link_query,
+        returned=returned,
         examples=example_pairs,
         photo=photo,
         painting=painting,
@@ -176,12 +197,16 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     # Wherever a drop zone is read: the handlers check the other inputs (see Handlers.check_ranges).
     raw: dict[str, Any] = {"preprocess": False}
 
+    # On the status line Gradio shows the place in the queue and the seconds.
+    shown: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": c.status}
+
     def run_after(event: Callable[..., Any], handler: Callable[..., Any], **options: Any) -> None:
         started = event(handlers.start_run, c.session, [*buttons, c.status, c.outcome], **at_once)
-        started.then(None, js=SCROLL_TO_OUTCOME)
-        # On the status line Gradio shows the place in the queue and the seconds.
-        shown: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": c.status}
-        done = started.then(handler, inputs, progress, **shown, **in_turn, **raw, **options)
+        started.success(None, js=SCROLL_TO_OUTCOME)
+        done = started.success(handler, inputs, progress, **shown, **in_turn, **raw, **options)
+        finish_after(done)
+
+    def finish_after(done: Any) -> None:
         finished = done.success(handlers.finish_run, c.session, buttons, **at_once)
         finished.then(handlers.show_results, c.session, results, **at_once)
         done.failure(handlers.fail_run, c.session, [*buttons, c.status, c.outcome], **at_once)
@@ -227,7 +252,17 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     c.history.select(handlers.reopen_result, c.session, [*progress, c.time_lapse, c.compare, *settings], **at_once)
     linked = c.share.click(handlers.make_link, [c.photo, c.painting, *settings], c.link, **raw, **at_once)
     linked.then(None, c.link, c.link, js=ADD_ADDRESS)
-    page.load(None, None, c.link_query, js=READ_LINK_QUERY, **at_once)
-    # Only `follow_link` may write to these inputs when the page opens. A gr.skip() that arrives late would overwrite
-    # what the visitor has typed since, so it is called only if there is a link.
+    # Only `follow_link` and `return_to_visit` may write to the inputs when the page opens. A gr.skip() that arrives
+    # late would overwrite what the visitor has typed since, so each is called only if it has something to show.
+    opened: list[Any] = [c.session, c.token, c.link_query, c.is_reload]
+    page.load(handlers.open_visit, opened, [c.session, c.link_query, c.returned], js=READ_TAB, **at_once)
     c.link_query.change(handlers.follow_link, c.link_query, [c.photo, c.painting, *settings, c.notice], **at_once)
+    shown_again = [
+        *(c.photo, c.painting, c.second_painting, *settings, *buttons, c.outcome, c.result, c.status, c.plot),
+        *(c.download, c.time_lapse, c.compare, c.history),
+    ]
+    returned = c.returned.change(handlers.return_to_visit, c.session, shown_again, **at_once)
+    watched = returned.success(
+        handlers.watch_again, c.session, progress, concurrency_limit=None, api_visibility="private", **shown
+    )
+    finish_after(watched)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
 
-from styletransfer import PictureError, Settings, images, metadata
+from styletransfer import Losses, PictureError, Settings, images, metadata
 
 MAX_TIME_LAPSE_FRAMES = 48
 TIME_LAPSE_SIZE = 480  # pixels of the long side
@@ -50,6 +48,8 @@ class SavedResult(NamedTuple):
     photo: str  # the photo as the visitor chose it
     settings: Settings
     caption: str
+    losses: tuple[Losses, ...]
+    marks: dict[int, str]  # labels in the plot of the losses, by step
 
     @classmethod
     def save(
@@ -61,6 +61,8 @@ class SavedResult(NamedTuple):
         photo: str,
         time_lapse: TimeLapse,
         settings: Settings,
+        losses: Sequence[Losses],
+        marks: Mapping[int, str],
     ) -> SavedResult:
         """Save a run's last image in `folder`, as the `number`th of the visit, with the settings that made it.
 
@@ -74,19 +76,24 @@ class SavedResult(NamedTuple):
             photo=photo,
             settings=settings,
             caption=f"{number}: {max(image.size)} px, β {settings.style_weight:.0e}, {settings.colours}",
+            losses=tuple(losses),
+            marks=dict(marks),
         )
         try:
             metadata.save_png(image, png, settings)
             time_lapse.save(webp, image)
             images.load(photo).image.resize(image.size).save(jpeg, quality=90)
-            if shutil.disk_usage(folder).free < 2 * sum(file.stat().st_size for file in (png, webp, jpeg)):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # Gradio sends copies of them
         except (OSError, PictureError):
             result.delete()
             raise
         return result
 
+    @property
+    def files(self) -> tuple[str, str, str]:
+        """The paths of what was saved."""
+        return self.file, self.time_lapse, self.before
+
     def delete(self) -> None:
         """Delete its files."""
-        for file in (self.file, self.time_lapse, self.before):
+        for file in self.files:
             Path(file).unlink(missing_ok=True)

@@ -14,12 +14,13 @@ import safehttpx
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from . import gradio_patches, storage, worker
 from .examples import EXAMPLES
+from .session import VISITS
 
 MAX_WAITING = 8
 MAX_FILE_BYTES = 20 << 20
@@ -140,6 +141,18 @@ async def health(_: Request) -> JSONResponse:
     return JSONResponse({"status": "ok", "painting": worker.COMPUTE_LOCK.locked()})
 
 
+async def tell_visit(request: Request) -> Response:
+    """A tab tells that it is being closed, or that it is back; see page.js."""
+    token = (await request.body()).decode(errors="replace")
+    session = VISITS.find(token)
+    if session and session.run:
+        if request.path_params["what"] == "leave":
+            session.run.expect_end()
+        else:
+            session.run.expect_watcher()
+    return Response(status_code=204)
+
+
 def launch(page: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
     """Serve the page; `options` go to Gradio's launch, and its answer is returned: the app, and two addresses."""
     gradio_patches.apply_patches(fetch_or_explain)
@@ -147,7 +160,7 @@ def launch(page: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
         max_file_size=MAX_FILE_BYTES,
         allowed_paths=[str(EXAMPLES)],
         app_kwargs={
-            "routes": [Route("/health", health)],
+            "routes": [Route("/health", health), Route("/visit/{what:str}", tell_visit, methods=["POST"])],
             "middleware": [Middleware(SameOrigin), Middleware(BodyLimit), Middleware(storage.FullDisk)],
         },
         ssr_mode=False,

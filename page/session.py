@@ -1,16 +1,35 @@
-"""What the server remembers of a visit."""
+"""What the server remembers of a visit, and how a tab finds it again when its connection was lost."""
 
 from __future__ import annotations
 
-import tempfile
+import secrets
+import shutil
+import weakref
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any, NamedTuple
+
+from gradio.utils import get_upload_folder
 
 from .results import SavedResult
+from .run import Run
+from .storage import VISIT_PREFIX
 from .worker import RunControl
 
 MAX_RESULTS = 24
+TOKEN_LENGTH = 32
+
+
+class Desk(NamedTuple):
+    """What the page shows to paint with: paths of pictures, the preset, and where the controls stand."""
+
+    photo: str | None = None
+    painting: str | None = None
+    second_painting: str | None = None
+    preset: str | None = None
+    values: dict[str, Any] | None = None  # by the name of the setting
 
 
 @dataclass(eq=False)
@@ -23,21 +42,25 @@ class Session:
     connection was lost for a moment, even if the visitor is still painting.
     """
 
+    is_open: bool = False  # whether a page has opened it: not that of a program, nor one from before a restart
     running: bool = False
-    paused: bool = False
     has_output: bool = False  # whether the column of the result has been filled
+    desk: Desk = field(default_factory=Desk)
+    run: Run | None = None  # the one that is on, or whose picture could not be saved
     results: list[SavedResult] = field(default_factory=list)
     count: int = 0  # of all results, the deleted ones included
     current: SavedResult | None = None  # More continues this one
 
     @cached_property
-    def _folder(self) -> tempfile.TemporaryDirectory[str]:
-        return tempfile.TemporaryDirectory(prefix="painting-")
-
-    @property
     def folder(self) -> Path:
-        """Where the results and the messages to a run are stored."""
-        return Path(self._folder.name)
+        """Where the results and the messages to a run are stored.
+
+        It is one that Gradio serves files from, to whoever knows their name, so that Gradio makes no second copy.
+        """
+        folder = Path(get_upload_folder()) / f"{VISIT_PREFIX}{secrets.token_hex(32)}"
+        folder.mkdir(parents=True)
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return folder
 
     @cached_property
     def control(self) -> RunControl:
@@ -47,6 +70,41 @@ class Session:
     def add(self, result: SavedResult) -> None:
         """Add a result and, if there are more than MAX_RESULTS, delete the oldest."""
         self.current = result
+        self.count += 1
         self.results.append(result)
         if len(self.results) > MAX_RESULTS:
             self.results.pop(0).delete()
+
+    @property
+    def files(self) -> set[str]:
+        """The files that this visit needs: what it paints with, and what it has painted."""
+        needed: Iterable[str | None] = (self.desk.photo, self.desk.painting, self.desk.second_painting)
+        return {path for path in needed if path} | {path for result in self.results for path in result.files}
+
+
+class Visits:
+    """The sessions of tabs that are open, or were a moment ago, by a secret that each tab keeps.
+
+    It holds none of them itself: Gradio keeps a visitor's session as long as the tab is open, and an hour longer.
+    """
+
+    def __init__(self) -> None:
+        self._sessions: weakref.WeakValueDictionary[str, Session] = weakref.WeakValueDictionary()
+
+    def open(self, token: str, fresh: Session) -> Session:
+        """Return the session of this tab; `fresh` becomes it if there is none."""
+        could_be_guessed = len(token) < TOKEN_LENGTH
+        session = fresh if could_be_guessed else self._sessions.setdefault(token, fresh)
+        session.is_open = True
+        return session
+
+    def find(self, token: str) -> Session | None:
+        """Return the session of a tab, or None if there is none."""
+        return self._sessions.get(token)
+
+    def files(self) -> set[str]:
+        """The files that any of these visits needs."""
+        return {file for session in list(self._sessions.values()) for file in session.files}
+
+
+VISITS = Visits()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
-from styletransfer import Losses
+from styletransfer import Losses, Settings
 
 from .worker import Update
 
@@ -35,10 +36,13 @@ def describe_progress(update: Update, state: str, *details: str, message: str = 
     return status_html(f"{state}: {' · '.join(figures)}", *notes, progress=progress)
 
 
-def plot_losses(losses: list[Losses], marks: dict[int, str], update: Update) -> go.Figure:
-    """Plot the terms of the loss by step on a logarithmic scale, with a dotted line at each of the `marks`."""
+def plot_losses(losses: Sequence[Losses], marks: Mapping[int, str], settings: Settings, iterations: int) -> go.Figure:
+    """Plot the terms of the loss by step on a logarithmic scale, with a dotted line at each of the `marks`.
+
+    The plot has room for `iterations` steps.
+    """
     labels = {"content": "α content", "style": "β style", "tv": "γ smoothness", "total": "total"}
-    if not update.settings.tv_weight:
+    if not settings.tv_weight:
         labels["tv"] = "smoothness (γ = 0)"
     plot = go.Figure(
         [
@@ -58,7 +62,7 @@ def plot_losses(losses: list[Losses], marks: dict[int, str], update: Update) -> 
     plot.update_layout(
         height=300,
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
-        xaxis={"title": "Loss by step", "range": [0, update.iterations], "automargin": True},
+        xaxis={"title": "Loss by step", "range": [0, iterations], "automargin": True},
         yaxis={"type": "log", "exponentformat": "power", "dtick": 1, "automargin": True},
         legend={"orientation": "h", "y": 1.08, "yanchor": "bottom", "x": 0},
         font={"color": "#808080"},

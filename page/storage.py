@@ -11,7 +11,8 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -21,17 +22,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 MAX_STORED_BYTES = 4 << 30
 MAX_FILES = 50_000  # listing this many takes a second
 SECONDS_PER_CLEANUP = 10.0
+VISIT_PREFIX = "visit-"  # of the folders of visits, among those of uploads
 MAX_EMPTY_FOLDER_AGE = 600.0  # seconds; by then no file is on its way into an empty folder any more
 
 
 @contextmanager
 def create_folder() -> Iterator[Path]:
-    """Create the folder, make it that of `tempfile` and Gradio, keep it small, and delete it at the end.
+    """Create the folder, make it that of `tempfile` and Gradio, and delete it at the end.
 
     Enter it before Gradio is imported, which reads $GRADIO_TEMP_DIR at that moment. SIGTERM, which tells a container
     to stop, ends the process at once, in the middle of a step if need be, and deletes the folder, too.
     """
-    with tempfile.TemporaryDirectory(prefix="photo-to-painting-") as name:
+    with tempfile.TemporaryDirectory(prefix="photo-to-painting-", ignore_cleanup_errors=True) as name:
         tempfile.tempdir = name
         os.environ["GRADIO_TEMP_DIR"] = str(Path(name) / "gradio")
 
@@ -44,39 +46,46 @@ def create_folder() -> Iterator[Path]:
             shutil.rmtree(name, ignore_errors=True)
             os._exit(128 + number)
 
-        def clean_up() -> None:
-            while True:
-                time.sleep(SECONDS_PER_CLEANUP)
-                with suppress(OSError):  # a folder was deleted meanwhile, together with its session
-                    make_room(Path(name))
-
         signal.signal(signal.SIGTERM, terminate)
-        threading.Thread(target=clean_up, daemon=True).start()
         yield Path(name)
 
 
-def make_room(folder: Path) -> None:
+def keep_room(folder: Path, find_needed: Callable[[], AbstractSet[str]]) -> None:
+    """Make room in the background from now on; `find_needed` returns the files that visitors need."""
+
+    def clean_up() -> None:
+        while True:
+            time.sleep(SECONDS_PER_CLEANUP)
+            with suppress(OSError):  # a folder was deleted meanwhile, together with its session
+                make_room(folder, find_needed())
+
+    threading.Thread(target=clean_up, daemon=True).start()
+
+
+def make_room(folder: Path, needed: AbstractSet[str] = frozenset()) -> None:
     """Delete the oldest files below `folder` while there are too many, or while too little of the disk is free.
 
-    Gradio stores each file in a folder of its own; empty ones are deleted as well.
+    Those that are `needed` go last. Gradio stores each upload in a folder of its own; empty ones are deleted as well.
     """
-    files = list[tuple[float, int, str]]()
+    files = list[tuple[bool, float, int, str]]()
     for parent, _, names in os.walk(folder):
         for name in names:
             path = os.path.join(parent, name)
             with suppress(FileNotFoundError):  # its session has just ended
                 status = os.stat(path)
-                files.append((status.st_mtime, status.st_size, path))
-    stored = sum(size for _, size, _ in files)
+                files.append((path in needed, status.st_mtime, status.st_size, path))
+    stored = sum(size for *_, size, _ in files)
     max_stored = min(MAX_STORED_BYTES, (stored + shutil.disk_usage(folder).free) // 2)
     files.sort(reverse=True)
     while files and (stored > max_stored or len(files) > MAX_FILES):
-        _, size, path = files.pop()
+        *_, size, path = files.pop()
         with suppress(FileNotFoundError):
             os.unlink(path)
         stored -= size
     for cached in (folder / "gradio").glob("*"):
         with suppress(OSError):  # it is not empty
+            if cached.name.startswith(VISIT_PREFIX):
+                continue  # it is deleted together with its session
             if time.time() - cached.stat().st_mtime > MAX_EMPTY_FOLDER_AGE:
                 cached.rmdir()
 

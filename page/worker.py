@@ -25,19 +25,24 @@ from .config import ServerConfig
 
 SECONDS_PER_UPDATE = 0.4  # sending images more often costs more time than it is worth
 ZERO_GPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
-COMPUTE_LOCK = threading.Lock()  # the queue starts the next run before the last step of a cancelled one has ended
+COMPUTE_LOCK = threading.Lock()  # one picture at a time: the queue forgets a run whose visitor's connection is lost
 log = logging.getLogger(__name__)
 
 
 class RunControl:
-    """What a visitor tells a run: to stop, or to go on with other settings. It is stored as files in `folder`."""
+    """What a visitor tells a run: to stop, to pause, or to go on with other settings.
+
+    All but the pause is stored as files in `folder`, where a run in another process finds it.
+    """
 
     def __init__(self, folder: Path) -> None:
+        self.paused = False
         self._folder = folder
         self._stop_file, self._settings_file = folder / "stop", folder / "settings.json"
 
     def reset(self) -> None:
         """Forget what was told to the run before."""
+        self.paused = False
         self._stop_file.unlink(missing_ok=True)
         self._settings_file.unlink(missing_ok=True)
 
@@ -147,9 +152,7 @@ def run_here(request: Request) -> Iterator[Update | Failure]:
             request.photo, request.paintings, request.settings, backbone=backbone, init_image=request.init_image
         )
         while not end:
-            changed = control.receive() if frame or searching else None
-            with COMPUTE_LOCK:
-                found = frames.send(changed)
+            found = frames.send(control.receive() if frame or searching else None)
             searching = found.iteration == (frame.iteration if frame else 0)
             if searching and not frame:
                 if control.stopped:

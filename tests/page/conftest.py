@@ -73,7 +73,7 @@ def url(folder: Path) -> Iterator[str]:
         download = Vgg19Download()  # never started: it stands for one on a slow network
         download.status = "VGG-19 is on its way (42%)."
         page = layout.build(ServerConfig(), download)
-        yield server.launch(page, theme=layout.THEME, css_paths=[layout.CSS], prevent_thread_lock=True, quiet=True)[1]
+        yield server.launch(page, **layout.LOOK, prevent_thread_lock=True, quiet=True)[1]
         page.close()
 
 

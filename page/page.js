@@ -1,0 +1,69 @@
+/* What the page does besides Gradio: its tab keeps a secret by which the server finds the visit again after a reload,
+   says when it is being closed, shows every error, and does not load itself again when that would lose the visit. */
+window.visit = (() => {
+  /* By the address of this page: behind a proxy, the server may not know its own. */
+  const root = new URL(window.gradio_config.root, location.href).pathname.replace(/\/$/, "");
+  const tell = (what) => navigator.sendBeacon(`${root}/visit/${what}`, token());
+  let secret = "";
+
+  function token() {
+    if (secret) return secret;
+    const digits = crypto.getRandomValues(new Uint8Array(16));
+    secret = Array.from(digits, (digit) => digit.toString(16).padStart(2, "0")).join("");
+    try {
+      secret = sessionStorage.getItem("visit") ?? secret;
+      sessionStorage.setItem("visit", secret);
+    } catch {
+      /* A frame may be refused the storage. Its visit then ends with the page. */
+    }
+    return secret;
+  }
+
+  let reloading = false;
+  tell("return");
+  addEventListener("pagehide", () => reloading || tell("leave"));
+  addEventListener("pageshow", (event) => event.persisted && location.reload()); // its connections are gone
+
+  /* A sentence above the page, until it is closed. */
+  function say(sentence) {
+    document.getElementById("said")?.remove();
+    const bar = document.createElement("div");
+    bar.id = "said";
+    bar.setAttribute("role", "alert");
+    const close = Object.assign(document.createElement("button"), { textContent: "×", ariaLabel: "Close" });
+    close.addEventListener("click", () => bar.remove());
+    bar.append(sentence, close);
+    document.body.prepend(bar);
+  }
+
+  const fetchFromServer = window.fetch;
+  let restarted = false;
+  window.fetch = async (resource, options) => {
+    const address = String(resource?.url ?? resource);
+    if (address.endsWith("/app_id")) return fetchId(resource, options);
+    const response = await fetchFromServer(resource, options);
+    /* Gradio shows no error of an event that does not wait in the queue. */
+    if (response.status === 500 && address.includes("/run/")) {
+      const { error } = await response.clone().json();
+      if (error) say(error);
+    }
+    return response;
+  };
+
+  /* When a connection is lost, Gradio asks for the server's id until there is an answer, and then loads the page again.
+     A server that was restarted knows nothing of the visit, so the page stays as it is. */
+  async function fetchId(resource, options) {
+    if (restarted) throw new Error("The server was restarted.");
+    const response = await fetchFromServer(resource, options);
+    const { app_id: id } = await response.clone().json();
+    if (id !== window.gradio_config.app_id) {
+      restarted = true;
+      say("The server was restarted. Save what you want to keep, then reload the page.");
+      throw new Error("The server was restarted.");
+    }
+    reloading = true;
+    return response;
+  }
+
+  return { token };
+})();

@@ -1,0 +1,154 @@
+"""A run in a thread of its own, so that it outlives the connection over which its visitor watches it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextvars import copy_context
+
+import gradio as gr
+
+from styletransfer import Losses
+
+from . import worker
+from .results import TimeLapse
+from .worker import Failure, Request, RunControl, RunEnd, Update
+
+GRACE_SECONDS = 20.0  # how long a run goes on when its connection is lost
+RETURN_SECONDS = 1.5  # how long it goes on when its tab says that it is closed; it may only be reloading
+MAX_PAUSE_SECONDS = 120.0  # other visitors may be waiting
+SECONDS_PER_SIGN = 0.5  # a watcher gets something at least this often, and Gradio then notices who has left
+OUTCOMES = {RunEnd.FINISHED: "finished", RunEnd.STOPPED: "stopped"}
+log = logging.getLogger(__name__)
+
+
+class Run:
+    """One run, from the request to the saved picture.
+
+    Any number of connections may watch it. While none does, it goes on for `grace` seconds; then it is stopped, and its
+    picture is saved as if the visitor had stopped it. `save` gets the last update, and returns a sentence if it fails.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        control: RunControl,
+        save: Callable[[Run, Update], str],
+        *,
+        preset: str,
+        grace: float,
+    ) -> None:
+        self.control = control
+        self.losses: list[Losses] = []
+        self.marks: dict[int, str] = {}
+        self.time_lapse = TimeLapse()
+        self.message = ""  # why the picture could not be saved
+        self.is_waiting = True  # for the run of somebody else
+        self.is_over = False
+        self._request, self._save, self._preset, self._grace = request, save, preset, grace
+        self._latest: Update | None = None
+        self._error: Exception | None = None
+        self._changed = threading.Condition()
+        self._watchers = 0
+        self._deadline = math.inf  # of those who may come back
+        self._outcome = "failed"
+
+    def start(self) -> None:
+        """Begin in the background, as soon as no other run is on."""
+        # Where the GPU is shared, the visitor's quota is found by the context of the call.
+        threading.Thread(target=copy_context().run, args=(self._paint,), daemon=True).start()
+
+    def watch(self) -> Iterator[Update | None]:
+        """Yield the latest update whenever there is a new one, and None when half a second has brought nothing new.
+
+        It ends with the run. Raises gr.Error, or whatever else has ended the run.
+        """
+        seen: Update | None = None
+        with self._changed:
+            self._watchers += 1
+        try:
+            while True:
+                with self._changed:
+                    if self._latest is seen and not self.is_over:
+                        self._changed.wait(SECONDS_PER_SIGN)
+                    latest, is_over = self._latest, self.is_over
+                if latest is not seen:
+                    seen = latest
+                    yield latest
+                elif not is_over:
+                    yield None
+                elif self._error:
+                    raise self._error
+                else:
+                    return
+        finally:
+            with self._changed:
+                self._watchers -= 1
+                self._deadline = time.monotonic() + self._grace
+
+    def expect_end(self) -> None:
+        """The visitor's tab says that it is being closed: stop soon, unless it comes back."""
+        self._deadline = min(self._deadline, time.monotonic() + RETURN_SECONDS)
+
+    def expect_watcher(self) -> None:
+        """The visitor's tab is back, and will watch when it has loaded the page."""
+        self._deadline = time.monotonic() + self._grace
+
+    @property
+    def _is_abandoned(self) -> bool:
+        return not self._watchers and time.monotonic() > self._deadline
+
+    def _paint(self) -> None:
+        started = time.monotonic()
+        try:
+            while not worker.COMPUTE_LOCK.acquire(timeout=0.2):
+                self._stop_if_abandoned()
+            try:
+                self.is_waiting = False
+                for update in worker.run(self._request):
+                    self._take(update)
+                    self._stop_if_abandoned()
+                    self._wait_while_paused()
+            finally:
+                worker.COMPUTE_LOCK.release()
+        except Exception as error:
+            self._error = error
+        finally:
+            steps = self._latest.iteration if self._latest else 0
+            facts = self._request.settings.size, self._preset, time.monotonic() - started, steps, self._outcome
+            log.info("job size=%s preset=%s seconds=%.1f evaluations=%d outcome=%s", *facts)
+            with self._changed:
+                self.is_over = True
+                self._changed.notify_all()
+
+    def _take(self, update: Update | Failure) -> None:
+        """Add what is new to what watchers see, and save the last picture before they see that it is the last."""
+        if isinstance(update, Failure):
+            self._outcome = "refused" if update.expected else "failed"
+            self._error = gr.Error(update.message, title="Cannot paint this", print_exception=False)
+            return
+        self.losses += update.losses
+        self.marks |= update.marks
+        self.time_lapse.add(update.picture)
+        if update.end:
+            self._outcome = "left" if self._is_abandoned else OUTCOMES[update.end]
+            self.message = self._save(self, update)
+        with self._changed:
+            self._latest = update
+            self._changed.notify_all()
+
+    def _stop_if_abandoned(self) -> None:
+        if self._is_abandoned:
+            self.control.stop()
+
+    def _wait_while_paused(self) -> None:
+        """Wait until the visitor goes on, stops or leaves; a pause that is too long ends the run with its picture."""
+        deadline = time.monotonic() + MAX_PAUSE_SECONDS
+        while self.control.paused and not self.control.stopped:
+            if time.monotonic() > deadline:
+                self.control.stop()
+            time.sleep(0.1)
+            self._stop_if_abandoned()
