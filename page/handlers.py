@@ -219,11 +219,13 @@ class Handlers:
         named: dict[str, Any] = {what.replace(" ", "_"): path for what, path in files.items()}
         session.desk = session.desk._replace(**named)
         photo_path, *paintings = (path for path in files.values() if path)
+        if not session.is_open:  # a program, which has not pressed a button
+            session.renew_control()
         return Request(
             photo=photo_path,
             paintings=tuple(paintings),
             settings=settings,
-            folder=session.folder,
+            folder=session.control.folder,
             config=self.config,
         )
 
@@ -300,6 +302,8 @@ class Handlers:
                 why = str(error).rstrip(".")
             return f"The picture could not be saved ({why}): save it with a right click or a long press."
         session.add(result)
+        if not session.is_open:
+            result.delete_extras()
         session.run = None
         return ""
 
@@ -309,7 +313,7 @@ class Handlers:
         """Paint or More was pressed: say so until the run's turn comes. Raises gr.Error if the server was restarted."""
         if not session.is_open:
             raise gr.Error(RESTARTED, title="Reload this page", duration=None, print_exception=False)
-        session.control.reset()
+        session.renew_control()
         session.running = True
         return {
             **self._enable_buttons(running=True),

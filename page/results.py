@@ -93,6 +93,11 @@ class SavedResult(NamedTuple):
         """The paths of what was saved."""
         return self.file, self.time_lapse, self.before
 
+    def delete_extras(self) -> None:
+        """Delete what only the page shows, and a program does not get."""
+        for file in (self.time_lapse, self.before):
+            Path(file).unlink()
+
     def delete(self) -> None:
         """Delete its files."""
         for file in self.files:

@@ -69,6 +69,7 @@ class Run:
         seen: Update | None = None
         with self._changed:
             self._watchers += 1
+            self._deadline = math.inf
         try:
             while True:
                 with self._changed:
@@ -87,7 +88,9 @@ class Run:
         finally:
             with self._changed:
                 self._watchers -= 1
-                self._deadline = time.monotonic() + self._grace
+                # A tab that is closed says so before its connection ends, and it may be one of two.
+                soonest = min(self._deadline, time.monotonic() + self._grace)
+                self._deadline = math.inf if self._watchers else soonest
 
     def expect_end(self) -> None:
         """The visitor's tab says that it is being closed: stop soon, unless it comes back."""
@@ -120,6 +123,7 @@ class Run:
             steps = self._latest.iteration if self._latest else 0
             facts = self._request.settings.size, self._preset, time.monotonic() - started, steps, self._outcome
             log.info("job size=%s preset=%s seconds=%.1f evaluations=%d outcome=%s", *facts)
+            self.control.forget()
             with self._changed:
                 self.is_over = True
                 self._changed.notify_all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import tempfile
 import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -50,6 +51,7 @@ class Session:
     results: list[SavedResult] = field(default_factory=list)
     count: int = 0  # of all results, the deleted ones included
     current: SavedResult | None = None  # More continues this one
+    _control: RunControl | None = None
 
     @cached_property
     def folder(self) -> Path:
@@ -62,10 +64,15 @@ class Session:
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         return folder
 
-    @cached_property
+    @property
     def control(self) -> RunControl:
-        """How the visitor's buttons reach the run."""
-        return RunControl(self.folder)
+        """How the visitor's buttons reach the run, that is on or about to begin."""
+        return self._control or self.renew_control()
+
+    def renew_control(self) -> RunControl:
+        """Begin another run: what was told to the one before, which may still be at its last step, is not for it."""
+        self._control = RunControl(Path(tempfile.mkdtemp(dir=self.folder)))
+        return self._control
 
     def add(self, result: SavedResult) -> None:
         """Add a result and, if there are more than MAX_RESULTS, delete the oldest."""

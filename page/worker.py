@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -37,14 +38,8 @@ class RunControl:
 
     def __init__(self, folder: Path) -> None:
         self.paused = False
-        self._folder = folder
+        self.folder = folder
         self._stop_file, self._settings_file = folder / "stop", folder / "settings.json"
-
-    def reset(self) -> None:
-        """Forget what was told to the run before."""
-        self.paused = False
-        self._stop_file.unlink(missing_ok=True)
-        self._settings_file.unlink(missing_ok=True)
 
     def stop(self) -> None:
         """End the run at its next step."""
@@ -53,7 +48,11 @@ class RunControl:
     @property
     def stopped(self) -> bool:
         """Whether the run should end; it also should when the folder has been deleted together with the session."""
-        return self._stop_file.exists() or not self._folder.exists()
+        return self._stop_file.exists() or not self.folder.exists()
+
+    def forget(self) -> None:
+        """Delete its files: the run is over."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def send(self, settings: Settings) -> None:
         """Let the run go on with these settings from its next step. Raises OSError."""

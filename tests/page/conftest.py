@@ -63,15 +63,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def url(folder: Path) -> Iterator[str]:
+def download() -> Vgg19Download:
+    """It is never started, and stands for one on a slow network."""
+    download = Vgg19Download()
+    download.status = "VGG-19 is on its way (42%)."
+    return download
+
+
+@pytest.fixture(scope="module")
+def url(folder: Path, download: Vgg19Download) -> Iterator[str]:
     """The address of a server that the tests of a file share. It paints with VGG-16."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(weights, "cached_vgg19", lambda: None)
         patch.setattr(controls, "PRESETS", NEVER_EARLY)
         patch.setenv("GRADIO_TEMP_DIR", str(folder / "gradio"))
         patch.setattr("tempfile.tempdir", str(folder))
-        download = Vgg19Download()  # never started: it stands for one on a slow network
-        download.status = "VGG-19 is on its way (42%)."
         page = layout.build(ServerConfig(), download)
         yield server.launch(page, **layout.LOOK, prevent_thread_lock=True, quiet=True)[1]
         page.close()

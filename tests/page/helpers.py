@@ -59,6 +59,7 @@ def uploaded(path: Path) -> dict[str, Any]:
 
 def paint(session: Session, **changes: Any) -> Iterator[Any]:
     """A run of a visit, as the page starts it."""
+    session.is_open = True
     HANDLERS.start_run(session)
     values = positions(**changes).values()
     return HANDLERS.stylize(session, uploaded(PHOTO), uploaded(PAINTING), "balanced", *values, None)
@@ -66,6 +67,7 @@ def paint(session: Session, **changes: Any) -> Iterator[Any]:
 
 def more(session: Session, photo: Path = PHOTO) -> Iterator[Any]:
     """A press on More."""
+    session.is_open = True
     HANDLERS.start_run(session)
     values = positions().values()
     return HANDLERS.continue_painting(session, uploaded(photo), uploaded(PAINTING), "balanced", *values, None)

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import gradio as gr
 import httpx
@@ -29,7 +30,7 @@ from page import (
     results,
     storage,
 )
-from page.session import Session
+from page.session import VISITS, Session
 from page.worker import RunControl
 from tests.data import PAINTING, PHOTO, ROOT
 from tests.page.helpers import (
@@ -52,8 +53,7 @@ def test_a_program_leaves_nothing_on_disk_but_its_uploads_and_its_picture(
     with suppress(AppError):
         client.predict(**small_request(photo=handle_file(save_plain_photo(tmp_path, 18)), size=-1))
     stayed = {path for path in folder.rglob("*") if path.is_file()} - before
-    assert sorted(path.name for path in stayed) == ["17.png", "18.png", "image.jpeg", "painting-1.png"]
-    assert not [file for visit in folder.glob("painting-*") for file in visit.iterdir()], "nor of those before"
+    assert sorted(path.name for path in stayed) == ["17.png", "18.png", "image.jpeg", "painting-1.png", PAINTING.name]
 
 
 def test_a_full_disk_costs_the_file_and_not_the_picture(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,6 +148,49 @@ def test_the_files_of_many_visits_stay_within_a_limit_and_the_newest_stay(
     assert sorted(path.parent.name for path in tmp_path.rglob("*.png")) == ["visit-7", "visit-8", "visit-9"]
 
 
+def test_the_files_that_a_visitor_needs_are_deleted_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(10):
+        (tmp_path / f"{number}.png").write_bytes(bytes(1000))
+        os.utime(tmp_path / f"{number}.png", (number, number))
+    monkeypatch.setattr(storage, "MAX_STORED_BYTES", 3500)
+    storage.make_room(tmp_path, {str(tmp_path / "0.png"), str(tmp_path / "1.png")})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.png", "1.png", "9.png"]
+    monkeypatch.setattr(storage, "MAX_STORED_BYTES", 1500)
+    storage.make_room(tmp_path, {str(tmp_path / "0.png"), str(tmp_path / "1.png")})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1.png"]
+
+
+@pytest.mark.slow
+def test_a_flood_of_uploads_breaks_neither_the_thumbnails_nor_a_visitors_pictures(
+    url: str, folder: Path, browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = browser.new_page()
+    page.set_default_timeout(60_000)
+    page.goto(f"{url}?photo=chelsea&painting=woodcut&size=64&iterations=4")
+    expect(page.locator("#painting img")).to_be_visible()
+    page.get_by_role("button", name="Paint", exact=True).click()
+    expect(page.locator("#download")).to_be_enabled(timeout=60_000)
+    stored = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    for number in range(8):
+        (tmp_path / f"{number}.png").write_bytes(os.urandom(1 << 20))
+        httpx.post(f"{url}gradio_api/upload", files={"files": (tmp_path / f"{number}.png").open("rb")})
+    monkeypatch.setattr(storage, "MAX_STORED_BYTES", stored + (2 << 20))
+    storage.make_room(folder, VISITS.files())
+    assert len([path for path in folder.rglob("*.png") if path.stat().st_size == 1 << 20]) <= 2, "the flood went first"
+    with page.expect_download() as download:
+        page.locator("#download").click()
+    assert max(Image.open(download.value.path()).size) == 64
+    page.get_by_role("button", name="More").click()
+    expect(page.locator("#status")).to_contain_text("Finished:", timeout=60_000)
+    newcomer = browser.new_page()
+    newcomer.goto(url)
+    expect(newcomer.locator("#examples img")).to_have_count(8)
+    for thumbnail in newcomer.locator("#examples img").all():
+        assert httpx.get(url.rstrip("/") + urlsplit(thumbnail.get_attribute("src") or "").path).status_code == 200
+    newcomer.close()
+    page.close()
+
+
 def test_where_the_disk_is_nearly_full_half_of_the_rest_stays_free(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +211,7 @@ def test_visits_that_end_during_a_cleanup_do_not_end_the_cleanup(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setenv("GRADIO_TEMP_DIR", "")
     with storage.create_folder() as folder:
+        storage.keep_room(folder, set)
         for number in range(300):
             visit = folder / f"painting-{number}"
             visit.mkdir()
@@ -208,16 +252,17 @@ def test_the_page_asks_again_for_a_photo_that_has_been_deleted(url: str) -> None
 
 def test_a_photo_that_is_deleted_during_a_run_costs_the_file_and_not_the_picture(tmp_path: Path) -> None:
     photo = save_plain_photo(tmp_path, 5)
-    session = Session()
+    session = Session(is_open=True)
     HANDLERS.start_run(session)
-    updates = HANDLERS.stylize(session, uploaded(photo), uploaded(PAINTING), "quick", **{**SMALL, "iterations": 9})
-    next(updates), next(updates)
+    updates = HANDLERS.stylize(session, uploaded(photo), uploaded(PAINTING), "quick", **{**SMALL, "iterations": 60})
+    while COMPONENTS.result not in next(updates):
+        pass
     photo.unlink()
     *_, last = updates
     assert isinstance(last[COMPONENTS.result], Image.Image)
     assert "could not be saved" in last[COMPONENTS.status]
     assert last[COMPONENTS.download] is None
-    assert list(session.folder.iterdir()) == []
+    assert not [path for path in session.folder.rglob("*") if path.is_file()]
     shown = HANDLERS.show_results(session)
     assert shown[COMPONENTS.compare] is None, "nothing of an earlier picture stands beside it"
 
@@ -226,7 +271,7 @@ def test_a_change_that_a_full_disk_cannot_take_is_reported(monkeypatch: pytest.M
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    session = Session()
+    session = Session(is_open=True)
     HANDLERS.start_run(session)
     monkeypatch.setattr(RunControl, "send", full)
     with pytest.raises(gr.Error, match="The disk of this server is full"):

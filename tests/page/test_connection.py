@@ -1,0 +1,352 @@
+"""A network that drops, a page that is loaded again, a server that is restarted: nothing a visitor has is lost."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import gradio as gr
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from page.run import GRACE_SECONDS
+from page.session import VISITS, Session
+from page.weights_download import Vgg19Download
+from tests.data import PAINTING, PHOTO, ROOT
+from tests.page.helpers import COMPONENTS, HANDLERS, MINUTE, open_section, paint, slider
+
+TOKEN = "0123456789abcdef" * 2
+
+
+class Network:
+    """What lies between a browser and the server at `port`, and can be cut: every connection ends, and none begins."""
+
+    def __init__(self, port: int) -> None:
+        self.is_cut = False
+        self._server, self._connections = port, set[socket.socket]()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self, seconds: float) -> None:
+        """Cut it for so long."""
+        self.is_cut = True
+        for connection in list(self._connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        time.sleep(seconds)
+        self.is_cut = False
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                browser, _ = self._listener.accept()
+                if self.is_cut:
+                    browser.close()
+                    continue
+                with suppress(OSError):
+                    server = socket.create_connection(("127.0.0.1", self._server))
+                    self._connections |= {browser, server}
+                    for ends in ((browser, server), (server, browser)):
+                        threading.Thread(target=self._forward, args=ends, daemon=True).start()
+
+    def _forward(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while sent := source.recv(1 << 16):
+                target.sendall(sent)
+        for end in (source, target):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            self._connections.discard(end)
+
+
+@pytest.fixture
+def network(url: str) -> Iterator[Network]:
+    between = Network(urlsplit(url).port or 80)
+    yield between
+    between.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context()
+    page = context.new_page()
+    page.set_default_timeout(MINUTE)
+    yield page
+    context.close()
+
+
+def start(page: Page, url: str, iterations: int) -> None:
+    """Open the page by a link, press Paint, and wait for the first picture."""
+    page.goto(f"{url}?photo=chelsea&painting=woodcut&size=64&iterations={iterations}")
+    expect(page.locator("#painting img")).to_be_visible(timeout=MINUTE)
+    open_section(page, "Before you start")
+    expect(slider(page, "size")).to_have_value("64", timeout=MINUTE)
+    page.get_by_role("button", name="Paint", exact=True).click()
+    expect(page.locator("#status")).to_contain_text("Painting:", timeout=MINUTE)
+
+
+def steps(page: Page) -> int:
+    """How many the status says."""
+    found = re.search(r"(\d+) of", page.locator("#status").inner_text())
+    return int(found[1]) if found else 0
+
+
+def wait_for_reload(page: Page, act: Callable[[], None]) -> None:
+    """Do something after which the page loads itself again."""
+    with page.expect_event("load", timeout=MINUTE):
+        act()
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_while_the_network_is_gone_and_its_tab_sees_it_to_the_end(page: Page, network: Network) -> None:
+    start(page, network.url, 600)
+    wait_for_reload(page, lambda: network.cut(4))
+    expect(page.locator("#status")).to_contain_text("Finished: 600 of 600", timeout=2 * MINUTE)
+    expect(page.locator("#result img")).to_be_visible()
+    expect(page.locator("#photo img")).to_be_visible()
+    expect(page.locator("#download")).to_be_enabled()
+    assert page.locator("#curves .js-line").count() >= 3, "the whole curves"
+
+
+@pytest.mark.slow
+def test_a_run_whose_network_is_gone_for_too_long_ends_and_its_last_picture_is_there_after_it(
+    page: Page, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("page.handlers.GRACE_SECONDS", 1.0)
+    start(page, network.url, 2000)
+    wait_for_reload(page, lambda: network.cut(6))
+    expect(page.locator("#status")).to_contain_text("Picture 1:", timeout=MINUTE)
+    expect(page.locator("#result img")).to_be_visible()
+    expect(page.get_by_role("button", name="More")).to_be_enabled()
+
+
+@pytest.mark.slow
+def test_a_finished_picture_save_and_more_survive_ten_seconds_without_a_network(
+    page: Page, network: Network, download: Vgg19Download, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "is_over", True)
+    start(page, network.url, 30)
+    expect(page.locator("#download")).to_be_enabled(timeout=MINUTE)
+    expect(page.locator("#lapse")).to_be_enabled()
+    time.sleep(3)  # until the page has asked for the download of VGG-19 for the last time
+    page.evaluate("window.isTheSamePage = true")
+    network.cut(10)
+    time.sleep(3)
+    assert page.evaluate("window.isTheSamePage")
+    expect(page.locator("#result img")).to_be_visible()
+    with page.expect_download() as saved:
+        page.locator("#download").click()
+    assert saved.value.path().stat().st_size > 1000
+    page.get_by_role("button", name="More").click()
+    expect(page.locator("#status")).to_contain_text("of 20", timeout=MINUTE)
+
+
+@pytest.mark.slow
+def test_a_reload_shows_photo_painting_sliders_picture_and_history_again(page: Page, url: str) -> None:
+    start(page, url, 30)
+    expect(page.locator("#download")).to_be_enabled(timeout=MINUTE)
+    open_section(page, "Adjust (also while painting)")
+    slider(page, "content_weight").fill("2.5")
+    slider(page, "content_weight").press("Tab")
+    time.sleep(1)
+    page.reload()
+    expect(page.locator("#status")).to_contain_text("Picture 1:", timeout=MINUTE)
+    for place in ("photo", "painting", "result"):
+        expect(page.locator(f"#{place} img")).to_be_visible()
+    open_section(page, "Adjust (also while painting)")
+    expect(slider(page, "content_weight")).to_have_value("2.5")
+    open_section(page, "Before you start")
+    expect(slider(page, "size")).to_have_value("64")
+    open_section(page, "This visit's pictures")
+    expect(page.locator("#history img")).to_have_count(1)
+    page.get_by_role("button", name="More").click()
+    expect(page.locator("#status")).to_contain_text("of 20", timeout=MINUTE)
+
+
+@pytest.mark.slow
+def test_a_tab_that_is_closed_on_purpose_frees_its_place_at_once(page: Page, url: str) -> None:
+    start(page, url, 2000)
+    session = VISITS.find(page.evaluate("visit.token()"))
+    assert session
+    page.goto("about:blank")
+    assert wait_until_over(session, GRACE_SECONDS / 2)
+    page.go_back()
+    expect(page.locator("#status")).to_contain_text("Picture 1:", timeout=MINUTE)
+
+
+@pytest.fixture
+def restartable(tmp_path: Path) -> Iterator[tuple[str, Callable[[], None]]]:
+    """The address of a page, and a function that ends its server and starts another one there."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "STYLETRANSFER_VGG19": "none"}
+    log = (tmp_path / "log").open("w")
+
+    def serve() -> subprocess.Popen[str]:
+        command = [sys.executable, "-u", "app.py", "--port", str(port)]
+        server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=log, text=True)
+        assert any("http://" in line for line in server.stdout or ())
+        return server
+
+    server = serve()
+
+    def restart() -> None:
+        nonlocal server
+        server.terminate()
+        server.wait()
+        server = serve()
+
+    yield f"http://127.0.0.1:{port}/", restart
+    server.kill()
+    server.wait()
+    log.close()
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+@pytest.mark.slow
+def test_a_page_that_was_open_when_the_server_was_restarted_keeps_its_picture_and_says_what_to_do(
+    page: Page, restartable: tuple[str, Callable[[], None]]
+) -> None:
+    url, restart = restartable
+    start(page, url, 8)
+    expect(page.locator("#download")).to_be_enabled(timeout=MINUTE)
+    expect(page.locator("#lapse")).to_be_enabled()
+    open_section(page, "This visit's pictures")
+    time.sleep(3)
+    restart()
+    page.get_by_role("button", name="Paint", exact=True).click()
+    said = page.locator("#said")
+    expect(said).to_contain_text("The server was restarted")
+    expect(page.locator("#result img")).to_be_visible()
+    said.get_by_role("button", name="Close").click()
+    expect(said).to_have_count(0)
+    page.locator("#history button").first.click()
+    expect(said).to_contain_text("reload the page")
+    page.locator("#examples button").nth(1).click()
+    expect(page.locator("#status")).to_contain_text("A finished result of this pair")
+    page.reload()
+    page.locator("#examples button").nth(1).click()
+    page.get_by_role("button", name="Paint", exact=True).click()
+    expect(page.locator("#status")).to_contain_text("Painting:", timeout=MINUTE)
+    restart()  # in mid-run
+    expect(said).to_contain_text("The server was restarted", timeout=MINUTE)
+    expect(page.locator("#result img")).to_be_visible()
+
+
+# The same without a browser
+
+
+def wait_until_over(session: Session, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while session.run and not session.run.is_over and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not session.run or session.run.is_over
+
+
+def begin(session: Session) -> Iterator[dict[object, object]]:
+    """A run of 2000 steps that has shown a picture."""
+    updates = paint(session, iterations=2000)
+    while COMPONENTS.result not in next(updates):
+        pass
+    return updates
+
+
+def test_a_run_that_nobody_watches_stops_after_the_grace_and_keeps_its_picture(
+    every_update: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("page.handlers.GRACE_SECONDS", 0.3)
+    caplog.set_level("INFO", "page")
+    session = Session()
+    begin(session).close()  # type: ignore[attr-defined]
+    assert wait_until_over(session, 10)
+    assert session.current
+    assert Path(session.current.file).is_file()
+    assert 0 < len(session.current.losses) < 2000
+    while "outcome=left" not in caplog.text:
+        time.sleep(0.05)
+
+
+def test_a_tab_that_comes_back_in_time_sees_its_run_go_on(every_update: None) -> None:
+    session = Session()
+    begin(session).close()  # type: ignore[attr-defined]
+    assert session.run
+    session.run.expect_end()
+    session.run.expect_watcher()
+    again = HANDLERS.watch_again(session)
+    shown = HANDLERS.return_to_visit(session)
+    assert shown[COMPONENTS.stop]["interactive"], "its buttons reach the run"
+    done = len(session.run.losses)
+    while not session.run.losses[done:]:
+        next(again)
+    HANDLERS.stop_run(session)
+    *_, last = again
+    assert "Stopped" in last[COMPONENTS.status]
+    assert len(last[COMPONENTS.plot].data[0].x) > done, "with the curves from the beginning"
+
+
+def test_a_tab_that_says_it_is_closed_ends_its_run_within_two_seconds_unless_another_tab_watches(
+    every_update: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("page.run.RETURN_SECONDS", 0.1)
+    session = Session()
+    first = begin(session)
+    assert session.run
+    session.run.expect_end()
+    assert not wait_until_over(session, 0.5), "it is still watched"
+    first.close()  # type: ignore[attr-defined]
+    session.run.expect_end()
+    assert wait_until_over(session, 10)
+
+
+def test_a_press_on_paint_after_a_run_was_left_is_not_stopped_with_it(
+    every_update: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("page.handlers.GRACE_SECONDS", 0.0)
+    session = Session()
+    begin(session).close()  # type: ignore[attr-defined]
+    *_, last = paint(session, iterations=4)
+    assert "Finished: 4 of 4" in last[COMPONENTS.status]
+
+
+def test_only_the_tab_that_has_the_secret_finds_a_visit() -> None:
+    mine, other = Session(), Session()
+    assert VISITS.open(TOKEN, mine) is mine
+    assert VISITS.open(TOKEN, Session()) is mine, "after a reload"
+    assert VISITS.open(TOKEN[::-1], other) is other
+    assert VISITS.open("", mine) is mine
+    assert VISITS.open("", other) is other, "a tab without storage has a visit of its own"
+    del mine
+    assert VISITS.find(TOKEN) is None, "once Gradio has dropped it"
+
+
+def test_a_page_from_before_a_restart_is_told_to_reload() -> None:
+    with pytest.raises(gr.Error, match="The server was restarted since this page was opened"):
+        HANDLERS.start_run(Session())
+
+
+def test_a_link_wins_over_the_visit_unless_the_page_is_only_loaded_again() -> None:
+    token, query = TOKEN.replace("0", "a"), "photo=chelsea&v=2"
+    fresh = Session()
+    opened = HANDLERS.open_visit(fresh, token, query, False)
+    assert opened == {COMPONENTS.session: fresh, COMPONENTS.link_query: query}
+    HANDLERS.preview_colours(fresh, {"path": str(PHOTO)}, {"path": str(PAINTING)}, "painting")
+    again = HANDLERS.open_visit(Session(), token, query, True)
+    assert again[COMPONENTS.session] is fresh
+    assert COMPONENTS.link_query not in again
+    assert again[COMPONENTS.returned]
+    shown = HANDLERS.return_to_visit(fresh)
+    assert (shown[COMPONENTS.photo], shown[COMPONENTS.painting]) == (str(PHOTO), str(PAINTING))
+    assert HANDLERS.open_visit(Session(), token, query, False)[COMPONENTS.link_query] == query
