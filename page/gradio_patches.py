@@ -12,6 +12,7 @@ import gradio as gr
 import httpx
 from gradio import processing_utils
 from gradio.data_classes import ImageData
+from gradio.route_utils import CustomCORSMiddleware
 from PIL import Image
 
 Fetch = Callable[[str], Coroutine[Any, Any, httpx.Response]]
@@ -20,11 +21,12 @@ Fetch = Callable[[str], Coroutine[Any, Any, httpx.Response]]
 REPLACED: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
     (gr.Image, "postprocess", ("self", "value")),
     (processing_utils, "async_ssrf_protected_get", ("url",)),
+    (CustomCORSMiddleware, "parent_configures_cors", ("self",)),
 )
 
 
 def apply_patches(fetch: Fetch) -> None:
-    """Replace both parts; calling it again changes nothing. `fetch` gets the file at a URL.
+    """Replace these parts; calling it again changes nothing. `fetch` gets the file at a URL.
 
     Raises RuntimeError if this version of Gradio does not have them, since to replace a function that Gradio no longer
     calls would silently do nothing.
@@ -40,6 +42,9 @@ def apply_patches(fetch: Fetch) -> None:
     # What: the download of a picture that is given by its address.
     # Why: Gradio takes a file of any length; its `max_file_size` limits only uploads.
     processing_utils.async_ssrf_protected_get = fetch  # type: ignore[assignment]
+    # What: the question whether somebody else decides which sites may call (CORS).
+    # Why: Gradio would allow every site unless Host is localhost, and answer before the page's own middleware is asked.
+    CustomCORSMiddleware.parent_configures_cors = lambda self: True  # type: ignore[method-assign]
 
 
 _postprocess = gr.Image.postprocess

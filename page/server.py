@@ -27,6 +27,11 @@ MAX_BODY_BYTES = MAX_FILE_BYTES + (1 << 20)  # a file and the form around it
 MAX_SESSIONS = 1000  # kept in memory, 0.15 MB each; Gradio then drops the one that has been idle longest
 MAX_REDIRECTS = 5
 MAX_FETCH_SECONDS = 60.0
+MAX_LOGGED_REFUSALS = 100  # different ones: strangers choose their headers, and would fill the log
+# Files of Gradio's that are the same for everybody: any page may load them.
+STATIC = ("/assets/", "/static/", "/theme.css", "/gradio_api/theme.css", "/favicon.ico", "/manifest.json")
+
+log = logging.getLogger(__name__)
 
 
 class BodyLimit:
@@ -74,28 +79,57 @@ class BodyLimit:
 class SameOrigin:
     """Middleware that refuses requests of other sites' pages: they would paint, or read, in the visitor's name.
 
-    Gradio prevents only reading, and only where it runs on the visitor's own machine. A browser says where a request
-    comes from (Fetch Metadata); an old browser, or one without HTTPS, names the origin. Programs send neither header.
+    A browser says where a request comes from (Fetch Metadata); an old browser, or one without HTTPS, names the origin.
+    Programs send neither header. Each refusal is logged once, with its reason.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+        self._logged: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
-        foreign = scope["type"] == "http" and self._is_foreign(scope["method"], Headers(scope=scope))
-        refusal = PlainTextResponse("Pages of other sites may not use this server.", 403)
-        await (refusal if foreign else self.app)(scope, receive, send)
+        reason = scope["type"] == "http" and self._refusal(scope["method"], scope["path"], Headers(scope=scope))
+        if not reason:
+            return await self.app(scope, receive, send)
+        if reason not in self._logged and len(self._logged) < MAX_LOGGED_REFUSALS:
+            self._logged.add(reason)
+            log.warning("refused with 403: %s", reason)
+        return await PlainTextResponse("Pages of other sites may not use this server.", 403)(scope, receive, send)
 
     @staticmethod
-    def _is_foreign(method: str, headers: Headers) -> bool:
+    def _refusal(method: str, path: str, headers: Headers) -> str | None:
+        """Why a request is refused and what to do about it, or None."""
         origin = headers.get("origin")
-        if origin is None and method in ("GET", "HEAD"):  # a link, or a frame
-            return False
+        if method in ("GET", "HEAD") and (origin is None or path.startswith(STATIC)):  # a link, a frame, a script
+            return None
         if site := headers.get("sec-fetch-site"):
-            return site not in ("same-origin", "none")
-        # Compare without the port, which some proxies drop.
-        return origin is not None and urlsplit(origin).hostname != urlsplit(f"//{headers.get('host')}").hostname
+            if site in ("same-origin", "none"):
+                return None
+            return (
+                f"the browser says that another site's page asks (Sec-Fetch-Site: {site:.20}, Origin: {origin!a:.200})."
+            )
+        if origin is None:
+            return None
+        # A proxy that replaces Host says in X-Forwarded-Host which one the visitor asked for. A foreign page cannot
+        # add that header: its browser would first ask for permission, in a preflight without it, which is refused.
+        host = headers.get("host", "")
+        forwarded = headers.get("x-forwarded-host", "").split(",")[0].strip()  # the first of several, as Gradio does
+        asked = _host_name(origin)
+        if asked and asked in (_host_name(f"//{host}"), _host_name(f"//{forwarded}")):
+            return None
+        return (
+            f"a page at {origin!a:.200} asks, but Host is {host!a:.200} and X-Forwarded-Host {forwarded!a:.200}. If "
+            "the first is this page's own address, let the proxy pass on Host or X-Forwarded-Host (docs/deploy.md)."
+        )
+
+
+def _host_name(address: str) -> str | None:
+    """The host in an address, without the port, which some proxies drop; None if there is none."""
+    try:
+        return urlsplit(address).hostname
+    except ValueError:
+        return None
 
 
 async def fetch(url: str) -> httpx.Response:
