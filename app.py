@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import threading
 from pathlib import Path
+
+import httpx
 
 from page import storage
 from page.config import DEFAULT_PRESET, ServerConfig
 from styletransfer import PRESETS, tune_process
+
+
+def read_origin(text: str) -> str:
+    """An origin as browsers write it, or "null". Raises argparse.ArgumentTypeError if it is none."""
+    if text == "null":
+        return text
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL:
+        url = httpx.URL()
+    if not re.fullmatch(r"https?://[^/?#@%]+/?", str(url)) or (url.port or 0) > 65535:
+        raise argparse.ArgumentTypeError(f"{text} is no origin: write one as https://site.example, or null")
+    return f"{url.scheme}://{url.netloc.decode()}"
 
 
 def parse_options() -> argparse.Namespace:
@@ -26,6 +42,14 @@ def parse_options() -> argparse.Namespace:
         default="SPACE_ID" in os.environ,
         help="also offer the endpoints as tools to a language model (always on a Space)",
     )
+    add(
+        "--allow-origin",
+        metavar="ORIGIN",
+        action="append",
+        type=read_origin,
+        help="let pages of this other site use the server, as https://site.example; null: sandboxed frames, which any "
+        "site can make (may be repeated; default $STYLETRANSFER_ALLOW_ORIGIN, or none)",
+    )
     add("--preset", choices=PRESETS, default=DEFAULT_PRESET, help="preset to open with (default %(default)s)")
     limit = ServerConfig.max_run_seconds
     add("--limit", type=float, default=limit, metavar="SECONDS", help="how long a run may take (default %(default)g)")
@@ -35,6 +59,12 @@ def parse_options() -> argparse.Namespace:
         parser.error(f"there is no file {options.weights}: name a VGG-19 in .pth or .safetensors form")
     if options.auth and ":" not in options.auth:
         parser.error("--auth needs a name and a password: --auth anna:secret")
+    if options.allow_origin is None:
+        named = os.environ.get("STYLETRANSFER_ALLOW_ORIGIN", "").replace(",", " ").split()
+        try:
+            options.allow_origin = [read_origin(name) for name in named]
+        except argparse.ArgumentTypeError as error:
+            parser.error(f"$STYLETRANSFER_ALLOW_ORIGIN: {error}")
     return options
 
 
@@ -61,6 +91,7 @@ def main() -> None:
         page = layout.build(config, download)
         server.launch(
             page,
+            options.allow_origin,
             theme=layout.THEME,
             css_paths=[layout.CSS],
             mcp_server=options.mcp,

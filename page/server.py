@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from collections.abc import Collection
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -13,6 +14,7 @@ import httpx
 import safehttpx
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
@@ -79,12 +81,14 @@ class BodyLimit:
 class SameOrigin:
     """Middleware that refuses requests of other sites' pages: they would paint, or read, in the visitor's name.
 
+    Pages of `allowed_origins` may use the server; "null" means every page without an origin, as in a sandboxed frame.
     A browser says where a request comes from (Fetch Metadata); an old browser, or one without HTTPS, names the origin.
     Programs send neither header. Each refusal is logged once, with its reason.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, allowed_origins: Collection[str]) -> None:
         self.app = app
+        self._allowed_origins = allowed_origins
         self._logged: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -97,17 +101,19 @@ class SameOrigin:
             log.warning("refused with 403: %s", reason)
         return await PlainTextResponse("Pages of other sites may not use this server.", 403)(scope, receive, send)
 
-    @staticmethod
-    def _refusal(method: str, path: str, headers: Headers) -> str | None:
+    def _refusal(self, method: str, path: str, headers: Headers) -> str | None:
         """Why a request is refused and what to do about it, or None."""
         origin = headers.get("origin")
         if method in ("GET", "HEAD") and (origin is None or path.startswith(STATIC)):  # a link, a frame, a script
+            return None
+        if origin in self._allowed_origins:
             return None
         if site := headers.get("sec-fetch-site"):
             if site in ("same-origin", "none"):
                 return None
             return (
-                f"the browser says that another site's page asks (Sec-Fetch-Site: {site:.20}, Origin: {origin!a:.200})."
+                f"the browser says that a page elsewhere asks (Sec-Fetch-Site: {site:.20}, Origin: {origin!a:.200}). "
+                "If that site may use this page, name it with --allow-origin (docs/deploy.md)."
             )
         if origin is None:
             return None
@@ -120,7 +126,8 @@ class SameOrigin:
             return None
         return (
             f"a page at {origin!a:.200} asks, but Host is {host!a:.200} and X-Forwarded-Host {forwarded!a:.200}. If "
-            "the first is this page's own address, let the proxy pass on Host or X-Forwarded-Host (docs/deploy.md)."
+            "the first is this page's own address, let the proxy pass on Host or X-Forwarded-Host; if it is another "
+            "site that may use this page, name it with --allow-origin (docs/deploy.md)."
         )
 
 
@@ -174,15 +181,29 @@ async def health(_: Request) -> JSONResponse:
     return JSONResponse({"status": "ok", "painting": worker.COMPUTE_LOCK.locked()})
 
 
-def launch(page: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
-    """Serve the page; `options` go to Gradio's launch, and its answer is returned: the app, and two addresses."""
+def launch(page: gr.Blocks, allowed_origins: Collection[str] = (), **options: Any) -> tuple[Any, str, str]:
+    """Serve the page, also to pages of other sites at `allowed_origins`.
+
+    `options` go to Gradio's launch, and its answer is returned: the app, and two addresses.
+    """
     gradio_patches.apply_patches(fetch_or_explain)
     return page.queue(max_size=MAX_WAITING).launch(
         max_file_size=MAX_FILE_BYTES,
         allowed_paths=[str(EXAMPLES)],
         app_kwargs={
             "routes": [Route("/health", health)],
-            "middleware": [Middleware(SameOrigin), Middleware(BodyLimit), Middleware(storage.FullDisk)],
+            "middleware": [
+                Middleware(SameOrigin, allowed_origins),
+                Middleware(
+                    CORSMiddleware,
+                    allow_origins=allowed_origins,
+                    allow_methods=["*"],
+                    allow_headers=["*"],
+                    allow_credentials=True,
+                ),
+                Middleware(BodyLimit),
+                Middleware(storage.FullDisk),
+            ],
         },
         ssr_mode=False,
         state_session_capacity=MAX_SESSIONS,

@@ -76,28 +76,32 @@ def free_port() -> int:
         return found.getsockname()[1]
 
 
-@pytest.fixture(scope="module", params=["", "/style"])
+behind_each = pytest.mark.parametrize(
+    ("path_and_url", "proxied"),
+    [
+        pytest.param("", ("nginx", NGINX), id="nginx"),
+        pytest.param("", ("apache2", APACHE), id="apache"),
+        pytest.param("", ("nginx", NGINX_ONLY_THE_HOST), id="nginx-only-the-host"),
+        pytest.param("", ("apache2", APACHE_PLAINEST), id="apache-plainest"),
+        pytest.param("/style", ("nginx", NGINX_PATH), id="nginx-path"),
+        pytest.param("/style", ("apache2", APACHE_PATH), id="apache-path"),
+    ],
+    indirect=True,
+)
+
+
+@pytest.fixture(scope="module")
 def path_and_url(request: pytest.FixtureRequest, folder: Path) -> Iterator[tuple[str, str]]:
     """The path at which the page is to appear, and where it listens."""
     with serve(folder, root_path=request.param) as address:
         yield request.param, address
 
 
-@pytest.fixture(
-    params=[
-        pytest.param(("nginx", NGINX, NGINX_PATH), id="nginx"),
-        pytest.param(("apache2", APACHE, APACHE_PATH), id="apache"),
-        pytest.param(("nginx", NGINX_ONLY_THE_HOST, ""), id="nginx-only-the-host"),
-        pytest.param(("apache2", APACHE_PLAINEST, ""), id="apache-plainest"),
-    ]
-)
+@pytest.fixture
 def proxied(request: pytest.FixtureRequest, path_and_url: tuple[str, str], tmp_path: Path) -> Iterator[tuple[str, int]]:
     """The path of a page behind a proxy, and the proxy's port."""
-    program, at_root, at_path = request.param
+    program, block = request.param
     path, url = path_and_url
-    block = at_path if path else at_root
-    if not block:
-        pytest.skip("the plainest forms are for the root of a host")
     command = shutil.which(program) or shutil.which(f"/usr/sbin/{program}")
     if not command:
         if os.environ.get("CI"):
@@ -121,6 +125,7 @@ def proxied(request: pytest.FixtureRequest, path_and_url: tuple[str, str], tmp_p
 
 
 @pytest.mark.slow
+@behind_each
 def test_a_browser_on_the_local_network_paints_through_the_proxy(proxied: tuple[str, int], browser: Browser) -> None:
     path, port = proxied
     page = browser.new_page()
@@ -147,6 +152,7 @@ def test_a_browser_on_the_local_network_paints_through_the_proxy(proxied: tuple[
 
 
 @pytest.mark.slow
+@behind_each
 def test_a_program_paints_through_the_proxy_and_scripts_come_with_an_origin(proxied: tuple[str, int]) -> None:
     path, port = proxied
     address = f"http://127.0.0.1:{port}{path}/"
