@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import errno
 import os
 import re
+import sys
 import threading
 from pathlib import Path
 
@@ -28,12 +31,36 @@ def read_origin(text: str) -> str:
     return f"{url.scheme}://{url.netloc.decode()}"
 
 
+def read_port(text: str) -> int:
+    """A port's number. Raises argparse.ArgumentTypeError if it is none."""
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: choose one from 1 to 65535")
+    return int(text)
+
+
+def try_address(host: str, port: int | None) -> None:
+    """Listen for a moment as the server will, at any port if `port` is None. Raises ValueError with what is wrong."""
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(loop.create_server(asyncio.Protocol, host, port or 0)).close()
+    except PermissionError as error:
+        raise ValueError(f"port {port} is for administrators only: choose a --port from 1024 upwards") from error
+    except (OSError, UnicodeError) as error:
+        if getattr(error, "errno", None) == errno.EADDRINUSE:
+            raise ValueError(f"port {port} is in use: end the other program, or choose another --port") from error
+        raise ValueError(
+            f"{host} is no address of this machine: let --host be 127.0.0.1, or 0.0.0.0 to serve the whole network"
+        ) from error
+    finally:
+        loop.close()
+
+
 def parse_options() -> argparse.Namespace:
     """Read the command line, before Gradio and torch take seconds to load. Exits if an option is wrong."""
     parser = argparse.ArgumentParser(description="Open the page on which a photo becomes a painting.")
     add = parser.add_argument
     add("--host", help="address to listen on (default 127.0.0.1, or $GRADIO_SERVER_NAME)")
-    add("--port", type=int, help="port to listen on (default: the first free one from 7860)")
+    add("--port", type=read_port, help="port to listen on (default: the first free one from 7860)")
     add("--share", action="store_true", help="also print a public link")
     add("--auth", metavar="USER:PASSWORD", help="ask visitors for this name and password")
     add(
@@ -59,12 +86,20 @@ def parse_options() -> argparse.Namespace:
         parser.error(f"there is no file {options.weights}: name a VGG-19 in .pth or .safetensors form")
     if options.auth and ":" not in options.auth:
         parser.error("--auth needs a name and a password: --auth anna:secret")
-    if options.allow_origin is None:
-        named = os.environ.get("STYLETRANSFER_ALLOW_ORIGIN", "").replace(",", " ").split()
-        try:
+    variable = "GRADIO_SERVER_PORT"  # Gradio reads it, and takes the first free port from there
+    try:
+        read_port(os.environ.get(variable, "7860"))
+        variable = "STYLETRANSFER_ALLOW_ORIGIN"
+        if options.allow_origin is None:
+            named = os.environ.get(variable, "").replace(",", " ").split()
             options.allow_origin = [read_origin(name) for name in named]
-        except argparse.ArgumentTypeError as error:
-            parser.error(f"$STYLETRANSFER_ALLOW_ORIGIN: {error}")
+    except argparse.ArgumentTypeError as error:
+        parser.error(f"${variable}: {error}")
+    options.host = (options.host or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1").strip("[]")
+    try:
+        try_address(options.host, options.port)
+    except ValueError as error:
+        parser.error(str(error))
     return options
 
 
@@ -74,6 +109,8 @@ def main() -> None:
     config = ServerConfig(max_run_seconds=options.limit, vgg19_file=options.weights, preset=options.preset)
     tune_process()
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    # Here Gradio looks for a free port, with a socket that knows no IPv6.
+    os.environ["GRADIO_SERVER_NAME"] = "127.0.0.1" if ":" in options.host else options.host
     with storage.create_folder():
         # Only now, since Gradio and torch read their environment when they are imported.
         from page import layout, server, worker
@@ -89,18 +126,24 @@ def main() -> None:
             backbones.load(vgg19_file=config.vgg19_file)  # at launch ZeroGPU takes what its workers will get
         server.log_to_stderr()
         page = layout.build(config, download)
-        server.launch(
-            page,
-            options.allow_origin,
-            theme=layout.THEME,
-            css_paths=[layout.CSS],
-            mcp_server=options.mcp,
-            server_name=options.host,
-            server_port=options.port,
-            share=options.share,
-            auth=tuple(options.auth.split(":", 1)) if options.auth else None,
-            prevent_thread_lock=True,
-        )
+        try:
+            server.launch(
+                page,
+                options.allow_origin,
+                theme=layout.THEME,
+                css_paths=[layout.CSS],
+                mcp_server=options.mcp,
+                server_name=f"[{options.host}]" if ":" in options.host else options.host,
+                server_port=options.port,
+                share=options.share,
+                auth=tuple(options.auth.split(":", 1)) if options.auth else None,
+                prevent_thread_lock=True,
+            )
+        except OSError as error:
+            if "Cannot find empty port" not in str(error):
+                raise
+            print(f"No free port was found at {options.host}: choose one with --port.", file=sys.stderr)
+            sys.exit(2)
         if not worker.ZERO_GPU:
             photo, painting, _ = examples()[0]
             request = worker.Request(photo, (painting,), PRESETS[config.preset], folder=Path(), config=config)
