@@ -95,6 +95,10 @@ def parse_options() -> argparse.Namespace:
             options.allow_origin = [read_origin(name) for name in named]
     except argparse.ArgumentTypeError as error:
         parser.error(f"${variable}: {error}")
+    try:
+        httpx.Client().close()
+    except (ImportError, ValueError, httpx.InvalidURL) as error:
+        parser.error(f"a proxy in the environment (http_proxy, https_proxy, all_proxy) cannot be used: {error}")
     options.host = (options.host or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1").strip("[]")
     try:
         try_address(options.host, options.port)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 from collections.abc import Collection
 from typing import Any
@@ -181,11 +182,24 @@ async def health(_: Request) -> JSONResponse:
     return JSONResponse({"status": "ok", "painting": worker.COMPUTE_LOCK.locked()})
 
 
+def reach_without_proxy(*hosts: str) -> None:
+    """Let this process and its children reach this machine, and `hosts`, without the proxy that the environment names.
+
+    Gradio asks its own server whether it has started, and its tools for language models call it.
+    """
+    named = os.environ.get("no_proxy", os.environ.get("NO_PROXY", ""))
+    if named.strip() != "*":
+        names = [*filter(None, named.split(",")), "localhost", "127.0.0.1", "::1", *hosts]
+        # Both, since some programs read only one of them; where both are set, the lower case counts.
+        os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(dict.fromkeys(names))
+
+
 def launch(page: gr.Blocks, allowed_origins: Collection[str] = (), **options: Any) -> tuple[Any, str, str]:
     """Serve the page, also to pages of other sites at `allowed_origins`.
 
     `options` go to Gradio's launch, and its answer is returned: the app, and two addresses.
     """
+    reach_without_proxy((options.get("server_name") or "localhost").strip("[]"))
     gradio_patches.apply_patches(fetch_or_explain)
     return page.queue(max_size=MAX_WAITING).launch(
         max_file_size=MAX_FILE_BYTES,

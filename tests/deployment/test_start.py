@@ -14,9 +14,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from gradio_client import Client
 
 import app
+from page import server
 from tests.data import ROOT
+from tests.page.helpers import small_request
 
 Refusal = Callable[..., str]
 
@@ -80,8 +83,15 @@ def test_a_port_for_administrators_is_refused_in_one_sentence() -> None:
 
 @contextmanager
 def running(folder: Path, *options: str, **environment: str) -> Iterator[str]:
-    """The address of a page that was started with these options. It knows no VGG-19 and downloads none."""
-    script = "import app; from styletransfer import weights; weights.cached_vgg19 = lambda: app.Path('-'); app.main()"
+    """The address of a page that was started with these options. It paints with VGG-16."""
+    script = """
+import app
+from page.weights_download import Vgg19Download
+from styletransfer import weights
+weights.cached_vgg19 = lambda: None
+Vgg19Download.start = lambda self: None
+app.main()
+"""
     environ = {**os.environ, "TMPDIR": str(folder), **environment}
     command = [sys.executable, "-u", "-c", script, *options]
     page = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -121,3 +131,50 @@ def test_without_a_free_port_the_start_ends_with_one_sentence() -> None:
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == "No free port was found at 127.0.0.1: choose one with --port."
     assert "Traceback" not in done.stderr
+
+
+NOWHERE = "127.0.0.1:9"  # discard: nobody listens there
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("host", "proxies"),
+    [
+        ("127.0.0.1", {"http_proxy": f"http://{NOWHERE}", "https_proxy": f"http://{NOWHERE}"}),
+        ("0.0.0.0", {"HTTP_PROXY": f"http://{NOWHERE}", "NO_PROXY": "company.example"}),
+        ("::1", {"ALL_PROXY": NOWHERE, "no_proxy": ""}),
+        (socket.gethostname(), {"all_proxy": f"socks5://{NOWHERE}"}),
+        ("localhost", {"http_proxy": f"http://{NOWHERE}", "no_proxy": "*"}),
+    ],
+)
+def test_the_page_starts_and_paints_although_the_environment_names_a_proxy(
+    host: str, proxies: dict[str, str], tmp_path: Path
+) -> None:
+    with running(tmp_path, "--host", host, "--mcp", **proxies) as url:
+        client = Client(url.replace("0.0.0.0", "127.0.0.1"), verbose=False)
+        assert client.predict(**small_request())[3]
+
+
+def test_a_proxy_that_cannot_be_used_is_refused_in_one_sentence(
+    refusal: Refusal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("all_proxy", "ftp://proxy.example")
+    assert "a proxy in the environment (http_proxy, https_proxy, all_proxy) cannot be used" in refusal()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({}, "localhost,127.0.0.1,::1,photo.lan"),
+        ({"NO_PROXY": "a.example,::1"}, "a.example,::1,localhost,127.0.0.1,photo.lan"),
+        ({"NO_PROXY": "a.example", "no_proxy": "b.example"}, "b.example,localhost,127.0.0.1,::1,photo.lan"),
+        ({"NO_PROXY": "*"}, None),
+    ],
+)
+def test_what_the_environment_excludes_from_its_proxy_stays_excluded(
+    before: dict[str, str], after: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = dict(before)
+    monkeypatch.setattr(os, "environ", environment)
+    server.reach_without_proxy("photo.lan")
+    assert environment == ({"no_proxy": after, "NO_PROXY": after} if after else before)
