@@ -7,5 +7,6 @@ RUN pip install --no-cache-dir --extra-index-url https://download.pytorch.org/wh
 COPY --chown=painter . .
 USER painter
 EXPOSE 7860
-HEALTHCHECK --start-period=30s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:7860/health')"]
+# trust_env=False: not through a proxy that Docker's own settings name.
+HEALTHCHECK --start-period=30s CMD ["python", "-c", "import httpx; httpx.get('http://127.0.0.1:7860/health', trust_env=False).raise_for_status()"]
 CMD ["python", "app.py", "--host", "0.0.0.0", "--port", "7860"]

@@ -3,13 +3,56 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import errno
 import os
+import re
+import sys
 import threading
 from pathlib import Path
+
+import httpx
 
 from page import storage
 from page.config import DEFAULT_PRESET, ServerConfig
 from styletransfer import PRESETS, tune_process
+
+
+def read_origin(text: str) -> str:
+    """An origin as browsers write it, or "null". Raises argparse.ArgumentTypeError if it is none."""
+    if text == "null":
+        return text
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL:
+        url = httpx.URL()
+    if not re.fullmatch(r"https?://[^/?#@%]+/?", str(url)) or (url.port or 0) > 65535:
+        raise argparse.ArgumentTypeError(f"{text} is no origin: write one as https://site.example, or null")
+    return f"{url.scheme}://{url.netloc.decode()}"
+
+
+def read_port(text: str) -> int:
+    """A port's number. Raises argparse.ArgumentTypeError if it is none."""
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: choose one from 1 to 65535")
+    return int(text)
+
+
+def try_address(host: str, port: int | None) -> None:
+    """Listen for a moment as the server will, at any port if `port` is None. Raises ValueError with what is wrong."""
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(loop.create_server(asyncio.Protocol, host, port or 0)).close()
+    except PermissionError as error:
+        raise ValueError(f"port {port} is for administrators only: choose a --port from 1024 upwards") from error
+    except (OSError, UnicodeError) as error:
+        if getattr(error, "errno", None) == errno.EADDRINUSE:
+            raise ValueError(f"port {port} is in use: end the other program, or choose another --port") from error
+        raise ValueError(
+            f"{host} is no address of this machine: let --host be 127.0.0.1, or 0.0.0.0 to serve the whole network"
+        ) from error
+    finally:
+        loop.close()
 
 
 def parse_options() -> argparse.Namespace:
@@ -17,7 +60,7 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Open the page on which a photo becomes a painting.")
     add = parser.add_argument
     add("--host", help="address to listen on (default 127.0.0.1, or $GRADIO_SERVER_NAME)")
-    add("--port", type=int, help="port to listen on (default: the first free one from 7860)")
+    add("--port", type=read_port, help="port to listen on (default: the first free one from 7860)")
     add("--share", action="store_true", help="also print a public link")
     add("--auth", metavar="USER:PASSWORD", help="ask visitors for this name and password")
     add(
@@ -25,6 +68,14 @@ def parse_options() -> argparse.Namespace:
         action="store_true",
         default="SPACE_ID" in os.environ,
         help="also offer the endpoints as tools to a language model (always on a Space)",
+    )
+    add(
+        "--allow-origin",
+        metavar="ORIGIN",
+        action="append",
+        type=read_origin,
+        help="let pages of this other site use the server, as https://site.example; null: sandboxed frames, which any "
+        "site can make (may be repeated; default $STYLETRANSFER_ALLOW_ORIGIN, or none)",
     )
     add("--preset", choices=PRESETS, default=DEFAULT_PRESET, help="preset to open with (default %(default)s)")
     limit = ServerConfig.max_run_seconds
@@ -35,6 +86,24 @@ def parse_options() -> argparse.Namespace:
         parser.error(f"there is no file {options.weights}: name a VGG-19 in .pth or .safetensors form")
     if options.auth and ":" not in options.auth:
         parser.error("--auth needs a name and a password: --auth anna:secret")
+    variable = "GRADIO_SERVER_PORT"  # Gradio reads it, and takes the first free port from there
+    try:
+        read_port(os.environ.get(variable, "7860"))
+        variable = "STYLETRANSFER_ALLOW_ORIGIN"
+        if options.allow_origin is None:
+            named = os.environ.get(variable, "").replace(",", " ").split()
+            options.allow_origin = [read_origin(name) for name in named]
+    except argparse.ArgumentTypeError as error:
+        parser.error(f"${variable}: {error}")
+    try:
+        httpx.Client().close()
+    except (ImportError, ValueError, httpx.InvalidURL) as error:
+        parser.error(f"a proxy in the environment (http_proxy, https_proxy, all_proxy) cannot be used: {error}")
+    options.host = (options.host or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1").strip("[]")
+    try:
+        try_address(options.host, options.port)
+    except ValueError as error:
+        parser.error(str(error))
     return options
 
 
@@ -44,6 +113,8 @@ def main() -> None:
     config = ServerConfig(max_run_seconds=options.limit, vgg19_file=options.weights, preset=options.preset)
     tune_process()
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    # Here Gradio looks for a free port, with a socket that knows no IPv6.
+    os.environ["GRADIO_SERVER_NAME"] = "127.0.0.1" if ":" in options.host else options.host
     with storage.create_folder() as folder:
         # Only now, since Gradio and torch read their environment when they are imported.
         from page import layout, server, worker
@@ -61,16 +132,23 @@ def main() -> None:
         server.log_to_stderr()
         storage.keep_room(folder, VISITS.files)
         page = layout.build(config, download)
-        server.launch(
-            page,
-            **layout.LOOK,
-            mcp_server=options.mcp,
-            server_name=options.host,
-            server_port=options.port,
-            share=options.share,
-            auth=tuple(options.auth.split(":", 1)) if options.auth else None,
-            prevent_thread_lock=True,
-        )
+        try:
+            server.launch(
+                page,
+                options.allow_origin,
+                **layout.LOOK,
+                mcp_server=options.mcp,
+                server_name=f"[{options.host}]" if ":" in options.host else options.host,
+                server_port=options.port,
+                share=options.share,
+                auth=tuple(options.auth.split(":", 1)) if options.auth else None,
+                prevent_thread_lock=True,
+            )
+        except OSError as error:
+            if "Cannot find empty port" not in str(error):
+                raise
+            print(f"No free port was found at {options.host}: choose one with --port.", file=sys.stderr)
+            sys.exit(2)
         if not worker.ZERO_GPU:
             photo, painting, _ = examples()[0]
             request = worker.Request(photo, (painting,), PRESETS[config.preset], folder=Path(), config=config)

@@ -14,6 +14,7 @@ import httpx
 from gradio import processing_utils
 from gradio.data_classes import ImageData
 from gradio.exceptions import InvalidPathError
+from gradio.route_utils import CustomCORSMiddleware
 from PIL import Image
 
 Fetch = Callable[[str], Coroutine[Any, Any, httpx.Response]]
@@ -24,6 +25,7 @@ REPLACED: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
     (processing_utils, "async_ssrf_protected_get", ("url",)),
     (processing_utils, "_check_allowed", ("path", "check_in_upload_folder")),
     (processing_utils, "check_all_files_in_cache", ("data",)),
+    (CustomCORSMiddleware, "parent_configures_cors", ("self",)),
 )
 
 
@@ -49,6 +51,9 @@ def apply_patches(fetch: Fetch) -> None:
     # "Error" and logs a traceback.
     for name in ("_check_allowed", "check_all_files_in_cache"):
         setattr(processing_utils, name, _explain_missing_file(_original[name]))
+    # What: the question whether somebody else decides which sites may call (CORS).
+    # Why: Gradio would allow every site unless Host is localhost, and answer before the page's own middleware is asked.
+    CustomCORSMiddleware.parent_configures_cors = lambda self: True  # type: ignore[method-assign]
 
 
 _postprocess = gr.Image.postprocess

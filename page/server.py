@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
+from collections.abc import Collection
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -13,6 +15,7 @@ import httpx
 import safehttpx
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -28,6 +31,11 @@ MAX_BODY_BYTES = MAX_FILE_BYTES + (1 << 20)  # a file and the form around it
 MAX_SESSIONS = 1000  # kept in memory, 0.15 MB each; Gradio then drops the one that has been idle longest
 MAX_REDIRECTS = 5
 MAX_FETCH_SECONDS = 60.0
+MAX_LOGGED_REFUSALS = 100  # different ones: strangers choose their headers, and would fill the log
+# Files of Gradio's that are the same for everybody: any page may load them.
+STATIC = ("/assets/", "/static/", "/theme.css", "/gradio_api/theme.css", "/favicon.ico", "/manifest.json")
+
+log = logging.getLogger(__name__)
 
 
 class BodyLimit:
@@ -75,28 +83,62 @@ class BodyLimit:
 class SameOrigin:
     """Middleware that refuses requests of other sites' pages: they would paint, or read, in the visitor's name.
 
-    Gradio prevents only reading, and only where it runs on the visitor's own machine. A browser says where a request
-    comes from (Fetch Metadata); an old browser, or one without HTTPS, names the origin. Programs send neither header.
+    Pages of `allowed_origins` may use the server; "null" means every page without an origin, as in a sandboxed frame.
+    A browser says where a request comes from (Fetch Metadata); an old browser, or one without HTTPS, names the origin.
+    Programs send neither header. Each refusal is logged once, with its reason.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, allowed_origins: Collection[str]) -> None:
         self.app = app
+        self._allowed_origins = allowed_origins
+        self._logged: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
-        foreign = scope["type"] == "http" and self._is_foreign(scope["method"], Headers(scope=scope))
-        refusal = PlainTextResponse("Pages of other sites may not use this server.", 403)
-        await (refusal if foreign else self.app)(scope, receive, send)
+        reason = scope["type"] == "http" and self._refusal(scope["method"], scope["path"], Headers(scope=scope))
+        if not reason:
+            return await self.app(scope, receive, send)
+        if reason not in self._logged and len(self._logged) < MAX_LOGGED_REFUSALS:
+            self._logged.add(reason)
+            log.warning("refused with 403: %s", reason)
+        return await PlainTextResponse("Pages of other sites may not use this server.", 403)(scope, receive, send)
 
-    @staticmethod
-    def _is_foreign(method: str, headers: Headers) -> bool:
+    def _refusal(self, method: str, path: str, headers: Headers) -> str | None:
+        """Why a request is refused and what to do about it, or None."""
         origin = headers.get("origin")
-        if origin is None and method in ("GET", "HEAD"):  # a link, or a frame
-            return False
+        if method in ("GET", "HEAD") and (origin is None or path.startswith(STATIC)):  # a link, a frame, a script
+            return None
+        if origin in self._allowed_origins:
+            return None
         if site := headers.get("sec-fetch-site"):
-            return site not in ("same-origin", "none")
-        # Compare without the port, which some proxies drop.
-        return origin is not None and urlsplit(origin).hostname != urlsplit(f"//{headers.get('host')}").hostname
+            if site in ("same-origin", "none"):
+                return None
+            return (
+                f"the browser says that a page elsewhere asks (Sec-Fetch-Site: {site:.20}, Origin: {origin!a:.200}). "
+                "If that site may use this page, name it with --allow-origin (docs/deploy.md)."
+            )
+        if origin is None:
+            return None
+        # A proxy that replaces Host says in X-Forwarded-Host which one the visitor asked for. A foreign page cannot
+        # add that header: its browser would first ask for permission, in a preflight without it, which is refused.
+        host = headers.get("host", "")
+        forwarded = headers.get("x-forwarded-host", "").split(",")[0].strip()  # the first of several, as Gradio does
+        asked = _host_name(origin)
+        if asked and asked in (_host_name(f"//{host}"), _host_name(f"//{forwarded}")):
+            return None
+        return (
+            f"a page at {origin!a:.200} asks, but Host is {host!a:.200} and X-Forwarded-Host {forwarded!a:.200}. If "
+            "the first is this page's own address, let the proxy pass on Host or X-Forwarded-Host; if it is another "
+            "site that may use this page, name it with --allow-origin (docs/deploy.md)."
+        )
+
+
+def _host_name(address: str) -> str | None:
+    """The host in an address, without the port, which some proxies drop; None if there is none."""
+    try:
+        return urlsplit(address).hostname
+    except ValueError:
+        return None
 
 
 async def fetch(url: str) -> httpx.Response:
@@ -153,15 +195,42 @@ async def tell_visit(request: Request) -> Response:
     return Response(status_code=204)
 
 
-def launch(page: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
-    """Serve the page; `options` go to Gradio's launch, and its answer is returned: the app, and two addresses."""
+def reach_without_proxy(*hosts: str) -> None:
+    """Let this process and its children reach this machine, and `hosts`, without the proxy that the environment names.
+
+    Gradio asks its own server whether it has started, and its tools for language models call it.
+    """
+    named = os.environ.get("no_proxy", os.environ.get("NO_PROXY", ""))
+    if named.strip() != "*":
+        names = [*filter(None, named.split(",")), "localhost", "127.0.0.1", "::1", *hosts]
+        # Both, since some programs read only one of them; where both are set, the lower case counts.
+        os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(dict.fromkeys(names))
+
+
+def launch(page: gr.Blocks, allowed_origins: Collection[str] = (), **options: Any) -> tuple[Any, str, str]:
+    """Serve the page, also to pages of other sites at `allowed_origins`.
+
+    `options` go to Gradio's launch, and its answer is returned: the app, and two addresses.
+    """
+    reach_without_proxy((options.get("server_name") or "localhost").strip("[]"))
     gradio_patches.apply_patches(fetch_or_explain)
     return page.queue(max_size=MAX_WAITING).launch(
         max_file_size=MAX_FILE_BYTES,
         allowed_paths=[str(EXAMPLES)],
         app_kwargs={
             "routes": [Route("/health", health), Route("/visit/{what:str}", tell_visit, methods=["POST"])],
-            "middleware": [Middleware(SameOrigin), Middleware(BodyLimit), Middleware(storage.FullDisk)],
+            "middleware": [
+                Middleware(SameOrigin, allowed_origins),
+                Middleware(
+                    CORSMiddleware,
+                    allow_origins=allowed_origins,
+                    allow_methods=["*"],
+                    allow_headers=["*"],
+                    allow_credentials=True,
+                ),
+                Middleware(BodyLimit),
+                Middleware(storage.FullDisk),
+            ],
         },
         ssr_mode=False,
         state_session_capacity=MAX_SESSIONS,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,9 +19,21 @@ MAX_BYTES = 10_000_000  # bytes: a larger file would need Git LFS
 
 
 def files() -> list[str]:
-    """The names of the files to upload: all that git tracks, without those that only developers need."""
-    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
-    return [name for name in tracked.stdout.split("\0") if name and not name.startswith(EXCLUDED)]
+    """The names of the files to upload: all that git tracks, without those that only developers need.
+
+    Raises ValueError if git tracks none here, as after unpacking a ZIP file, or if one of them has been deleted.
+    """
+    try:
+        listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        listed = ""
+    found = [name for name in listed.split("\0") if name and not name.startswith(EXCLUDED)]
+    if not found:
+        raise ValueError(f"git tracks no files in {ROOT}: get the project with `git clone`, and upload from there")
+    deleted = [name for name in found if not (ROOT / name).is_file()]
+    if deleted:
+        raise ValueError(f"git tracks files that are gone, {', '.join(deleted)}: bring them back with `git restore .`")
+    return found
 
 
 def content(name: str, space: str) -> bytes:
@@ -40,7 +53,12 @@ def main() -> None:
     parser.add_argument("--private", action="store_true", help="for a new Space: only you can see it")
     parser.add_argument("--dry-run", action="store_true", help="list what would be uploaded, and upload nothing")
     options = parser.parse_args()
-    sizes = {name: (ROOT / name).stat().st_size for name in files()}
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", options.space):
+        parser.error(f"{options.space} names no Space: write OWNER/NAME, as in anna/photo-to-painting")
+    try:
+        sizes = {name: (ROOT / name).stat().st_size for name in files()}
+    except ValueError as error:
+        parser.error(str(error))
     too_large = [name for name, size in sizes.items() if size > MAX_BYTES]
     if too_large:
         parser.error(f"over 10 MB, which a Space takes only by Git LFS: {', '.join(too_large)}")

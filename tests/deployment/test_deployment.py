@@ -172,6 +172,41 @@ def test_the_upload_leaves_another_space_alone(upload: Callable[[list[str]], Hub
         upload([".gitattributes", "README.md", "app.py", "model.bin"])
 
 
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """The project as a ZIP file has it: only files."""
+    for name in ("scripts/upload_space.py", "app.py", "README.md", "odd name ü.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text((ROOT / name).read_text() if (ROOT / name).is_file() else "")
+    return tmp_path
+
+
+def refused_upload(folder: Path, space: str = "anna/demo") -> str:
+    """What the upload says that refuses to start in a folder."""
+    command = [sys.executable, "-m", "scripts.upload_space", space, "--dry-run"]
+    environment = {**os.environ, "GIT_CEILING_DIRECTORIES": str(folder.parent)}
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    return done.stderr.splitlines()[-1]
+
+
+def test_an_upload_from_a_zip_file_is_refused_in_one_sentence(copied: Path) -> None:
+    assert "get the project with `git clone`" in refused_upload(copied)
+
+
+def test_an_upload_with_a_deleted_file_is_refused_by_its_name(copied: Path) -> None:
+    for command in (["init", "-q"], ["add", "."]):
+        subprocess.run(["git", *command], cwd=copied, check=True)
+    (copied / "odd name ü.py").unlink()
+    assert "files that are gone, odd name ü.py: bring them back with `git restore .`" in refused_upload(copied)
+
+
+@pytest.mark.parametrize("space", ["demo", "anna/de mo", "https://huggingface.co/spaces/anna/demo"])
+def test_an_upload_to_what_is_no_name_of_a_space_is_refused(space: str) -> None:
+    assert "write OWNER/NAME" in refused_upload(ROOT, space)
+
+
 @pytest.mark.parametrize("zero_gpu", ["", pytest.param("true", marks=pytest.mark.slow)])
 def test_the_page_warms_up_once_it_is_open_but_not_on_a_zero_gpu(zero_gpu: str) -> None:
     script = """

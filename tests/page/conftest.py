@@ -7,6 +7,7 @@ import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,13 @@ def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=chromium,
-            args=["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"],
+            args=[
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--disable-background-networking",
+                "--host-resolver-rules=MAP *.lan 127.0.0.1",  # names of a local network, without HTTPS
+            ],
         )
         yield browser
         browser.close()
@@ -70,17 +77,25 @@ def download() -> Vgg19Download:
     return download
 
 
-@pytest.fixture(scope="module")
-def url(folder: Path, download: Vgg19Download) -> Iterator[str]:
-    """The address of a server that the tests of a file share. It paints with VGG-16."""
+@contextmanager
+def serve(folder: Path, download: Vgg19Download | None = None, **options: Any) -> Iterator[str]:
+    """A server that paints with VGG-16 and stores its files in `folder`; gives its address."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(weights, "cached_vgg19", lambda: None)
         patch.setattr(controls, "PRESETS", NEVER_EARLY)
         patch.setenv("GRADIO_TEMP_DIR", str(folder / "gradio"))
         patch.setattr("tempfile.tempdir", str(folder))
         page = layout.build(ServerConfig(), download)
-        yield server.launch(page, **layout.LOOK, prevent_thread_lock=True, quiet=True)[1]
+        options = {**layout.LOOK, "quiet": True, **options}
+        yield server.launch(page, prevent_thread_lock=True, **options)[1]
         page.close()
+
+
+@pytest.fixture(scope="module")
+def url(folder: Path, download: Vgg19Download) -> Iterator[str]:
+    """The address of a server that the tests of a file share."""
+    with serve(folder, download) as address:
+        yield address
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,6 +16,7 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 from playwright.sync_api import Browser
 
+from page import server
 from page.examples import EXAMPLES
 from tests.data import ROOT, encode, noise, one_sentence
 from tests.page.helpers import small_request
@@ -57,8 +59,10 @@ ELSEWHERE = {"Host": "demo.example", "Origin": "https://elsewhere.example"}
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site", "Origin": "https://other.demo.example", "Host": "demo.example"},
         ELSEWHERE,
-        {**ELSEWHERE, "X-Forwarded-Host": "elsewhere.example"},  # which its page may add
+        {**ELSEWHERE, "Sec-Fetch-Site": "cross-site", "X-Forwarded-Host": "elsewhere.example"},
         {"Host": "demo.example", "Origin": "null"},
+        {"Host": "demo.example", "Origin": "null", "X-Forwarded-Host": ""},
+        {"Host": "demo.example", "Origin": "http://[", "X-Forwarded-Host": "["},
     ],
 )
 def test_another_sites_page_can_start_nothing(url: str, door: str, said: dict[str, str]) -> None:
@@ -71,6 +75,37 @@ def test_another_sites_page_can_read_nothing(url: str, door: str) -> None:
     assert httpx.get(f"{url}{door}", headers=ELSEWHERE).status_code == 403
 
 
+@pytest.mark.parametrize("host", ["demo.example", "127.0.0.1:7860"])
+def test_another_sites_page_gets_no_leave_to_add_the_header_of_a_proxy(url: str, host: str) -> None:
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-forwarded-host"}
+    answer = httpx.options(f"{url}gradio_api/queue/join", headers={**ELSEWHERE, "Host": host, **asked})
+    assert answer.status_code == 403
+    assert "access-control-allow-origin" not in answer.headers
+
+
+def test_scripts_and_styles_come_through_whatever_the_proxy_says(url: str) -> None:
+    page = httpx.get(url).text
+    loaded = [*re.findall(r"(?:src|href)=\"\.(/assets/[^\"]+)", page), "/theme.css", "/static/img/logo.svg"]
+    assert len(loaded) > 3
+    for name in loaded:
+        assert httpx.get(f"{url.rstrip('/')}{name}", headers=ELSEWHERE).status_code == 200
+
+
+def test_a_refusal_is_logged_once_with_its_reason_and_what_to_do(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    misled = {"Host": "127.0.0.1:7860", "Origin": "http://photo.lan"}
+    for _ in range(3):
+        httpx.post(f"{url}gradio_api/queue/join?secret=1", headers=misled, json={"data": "private"})
+    httpx.post(f"{url}gradio_api/queue/join", headers={"Sec-Fetch-Site": "cross-site", "Origin": "https://a.example"})
+    first, second = [record.getMessage() for record in caplog.records if "refused" in record.message]
+    assert "'http://photo.lan' asks, but Host is '127.0.0.1:7860'" in first
+    assert "docs/deploy.md" in first
+    assert "https://a.example" in second
+    assert "private" not in caplog.text and "secret" not in caplog.text
+    for number in range(2 * server.MAX_LOGGED_REFUSALS):
+        httpx.post(f"{url}gradio_api/cancel", headers={"Host": "a", "Origin": f"http://{number}.example"})
+    assert len(caplog.records) <= server.MAX_LOGGED_REFUSALS, "strangers do not fill the log"
+
+
 @pytest.mark.parametrize(
     "said",
     [
@@ -78,6 +113,8 @@ def test_another_sites_page_can_read_nothing(url: str, door: str) -> None:
         {"Sec-Fetch-Site": "same-origin", "Origin": "https://demo.example"},  # a proxy that gives another host
         {"Origin": "http://demo.example", "Host": "demo.example"},
         {"Origin": "http://demo.example:8080", "Host": "demo.example"},  # a proxy that drops the port
+        {"Origin": "http://photo.lan", "Host": "127.0.0.1:7860", "X-Forwarded-Host": "photo.lan"},
+        {"Origin": "http://photo.lan:8080", "Host": "127.0.0.1", "X-Forwarded-Host": "photo.lan:8080, inner.lan"},
     ],
 )
 def test_the_pages_own_calls_and_programs_come_through(url: str, said: dict[str, str]) -> None:
@@ -102,7 +139,7 @@ def test_a_real_browser_tells_the_other_sites_page_from_ours(url: str, browser: 
 
     ask = """async ([address, mode]) => {
         const asked = {method: 'POST', mode, body: '{"data": [null, null, "quick"]}'};
-        if (mode == 'cors') asked.headers = {'content-type': 'application/json'};
+        if (mode == 'cors') asked.headers = {'content-type': 'application/json', 'x-forwarded-host': location.host};
         try { return (await fetch(address + 'gradio_api/call/paint', asked)).status } catch (error) { return 0 }
     }"""
     elsewhere = ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere)
@@ -111,9 +148,10 @@ def test_a_real_browser_tells_the_other_sites_page_from_ours(url: str, browser: 
     answers: list[int] = []
     page.on("response", lambda response: answers.append(response.status) if "call/paint" in response.url else None)
     page.goto(f"http://127.0.0.1:{elsewhere.server_port}/")
-    for mode in ("cors", "no-cors"):
-        page.evaluate(ask, [url, mode])
-    assert answers.count(403) == 2
+    assert page.evaluate(ask, [url, "cors"]) == 0, "refused in the preflight, so that it is never sent"
+    assert answers == []
+    page.evaluate(ask, [url, "no-cors"])
+    assert answers == [403]
     page.goto(url)
     assert page.evaluate(ask, [url, "cors"]) == 200
     page.close()
