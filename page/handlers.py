@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,7 +19,8 @@ from styletransfer import Losses, Settings, StyleTransferError, colour, images, 
 from . import share_link, worker
 from .config import DEFAULT_PRESET, ServerConfig
 from .controls import CONTROLS, LABELS, find_preset, get_preset, slider_values, to_settings
-from .examples import examples, file_path, styles
+from .drop_zones import READING, file_path
+from .examples import examples, styles
 from .results import SavedResult, TimeLapse
 from .session import Session
 from .status import describe_progress, plot_losses, status_html
@@ -30,13 +30,12 @@ SECONDS_PER_PLOT = 1.5
 MAX_PAUSE_SECONDS = 120.0  # other visitors may be waiting
 STEPS_OF_MORE = 20
 PREVIEW_SIZE = 320  # pixels of the long side
-PREVIEW_LOCK = threading.Lock()  # reading a large picture takes 1 GB
 SHOWN_ENDS = {RunEnd.FINISHED: "Finished", RunEnd.STOPPED: "Stopped"}
 LOGGED_ENDS = {RunEnd.FINISHED: "finished", RunEnd.STOPPED: "stopped"}
 log = logging.getLogger(__name__)
 
 File = dict[str, Any] | None
-"""What a drop zone holds: see `examples.file_path`."""
+"""What a drop zone holds: see `drop_zones.file_path`."""
 Changes = dict[Any, Any]
 """New values by component. A component that is left out stays as it is."""
 
@@ -51,6 +50,7 @@ class Components:
     photo: gr.Image
     painting: gr.Image
     second_painting: gr.Image
+    uploads: Mapping[gr.Image, gr.File]  # of the drop zones
     notice: gr.Markdown
     start: gr.Button
     styles: gr.Gallery
@@ -410,6 +410,17 @@ class Handlers:
         """A style was pressed: return it as the painting."""
         return styles()[event.index][0]
 
+    def take_picture(self, zone: gr.Image, upload: dict[str, Any]) -> Changes:
+        """A file was chosen for a drop zone: show it there and restore its settings, or say why it cannot be read."""
+        path, emptied = upload["path"], {self.components.uploads[zone]: None}
+        try:
+            with READING:
+                images.load(path)
+        except StyleTransferError as error:
+            return {**emptied, **self._notify(str(error))}
+        restored = self._notify("") if zone is self.components.second_painting else self.restore_settings(upload)
+        return {zone: path, **emptied, **restored}
+
     def choose_preset(self, name: str) -> Changes:
         """A preset was chosen: move the sliders to its settings."""
         return self._move_controls(get_preset(name))
@@ -467,7 +478,7 @@ class Handlers:
             return None
         self._check_range("colours", colours)
         current = session.current
-        with suppress(StyleTransferError), PREVIEW_LOCK:
+        with suppress(StyleTransferError), READING:
             photo_image, painting_image = (images.load(path).image for path in (photo_path, painting_path))
             is_of_photo = current and current.photo == photo_path
             image = images.load(current.file).image if current and is_of_photo else photo_image.copy()

@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from . import gradio_patches, storage, worker
+from . import drop_zones, gradio_patches, storage, worker
 from .examples import EXAMPLES
 
 MAX_WAITING = 8
@@ -148,7 +148,12 @@ def launch(page: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
         allowed_paths=[str(EXAMPLES)],
         app_kwargs={
             "routes": [Route("/health", health)],
-            "middleware": [Middleware(SameOrigin), Middleware(BodyLimit), Middleware(storage.FullDisk)],
+            "middleware": [
+                Middleware(SameOrigin),
+                Middleware(BodyLimit),
+                Middleware(storage.FullDisk),
+                Middleware(drop_zones.Previews),
+            ],
         },
         ssr_mode=False,
         state_session_capacity=MAX_SESSIONS,

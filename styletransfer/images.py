@@ -85,6 +85,15 @@ def read_text(source: Source, name: str) -> str:
         return str(image.info.get(name, ""))
 
 
+def read_format(source: Source) -> str | None:
+    """Return the name of a picture's format, as in FORMATS, or None for a PIL image of none. No pixel is decoded.
+
+    Raises PictureError, or nearly anything for a damaged file.
+    """
+    with _open_image(source, _name_source(source)) as image:
+        return image.format
+
+
 def fit_size(image: Image.Image, size: int, *, square: bool = False) -> tuple[int, int]:
     """Return the (width, height) in pixels with `size` on the long side and the image's proportions, or a square."""
     if square:
