@@ -15,7 +15,7 @@ import httpx
 
 from page import storage
 from page.config import DEFAULT_PRESET, ServerConfig
-from styletransfer import PRESETS, tune_process
+from styletransfer import PRESETS, console, tune_process
 
 
 def read_origin(text: str) -> str:
@@ -109,6 +109,7 @@ def parse_options() -> argparse.Namespace:
 
 def main() -> None:
     """Serve the page until the process is told to end."""
+    console.escape_unprintable()  # Gradio greets with pictographs
     options = parse_options()
     config = ServerConfig(max_run_seconds=options.limit, vgg19_file=options.weights, preset=options.preset)
     tune_process()

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import styletransfer
+from styletransfer import console
 
 styletransfer.tune_process()  # as the page and the command line do, before torch is loaded
 
@@ -50,6 +51,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     """Measure one thing after another. The tables are written after each, since a full run takes hours."""
+    console.escape_unprintable()
     args = parse_args()
     head = report.machine(f"python -m benchmarks {shlex.join(sys.argv[1:])}".strip(), args.iterations)
     sections = ["# Benchmark", head]

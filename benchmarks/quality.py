@@ -115,13 +115,14 @@ def structure(C: Tensor, photo: Tensor) -> float:
 
 def main() -> None:
     """Print the figures of every picture."""
+    from styletransfer import console, weights
+
+    console.escape_unprintable()
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description="Judge pictures of one pair.")
     for name in ("photo", "painting", "picture"):
         parser.add_argument(name, type=Path, nargs="+" if name == "picture" else None)
     parser.add_argument("--size", type=int, default=512, help="long side at which they are compared (default: 512)")
     args = parser.parse_args()
-    from styletransfer import weights
-
     evaluator = Evaluator(Network(weights.bundled_vgg16()), _open(args.photo), _open(args.painting), args.size)
     print(*(f"{field:>9}" for field in Quality._fields))
     for path in args.picture:

@@ -18,6 +18,8 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
+from styletransfer import console
+
 ROOT = Path(__file__).parent.parent
 PHOTO, PAINTING = ROOT / "examples/content/chelsea.jpg", ROOT / "examples/style/woodcut.webp"
 WARM_UP_VISITS = 10  # after these, everything that is loaded only once is loaded
@@ -110,6 +112,7 @@ def table(counts: Counter[str], states: list[State]) -> str:
 
 def main() -> int:
     """Print the table. Returns 1 if a visit failed or the memory grew by more than MAX_GROWTH."""
+    console.escape_unprintable()
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
     parser.add_argument("--visits", type=int, default=200, help="default: %(default)s")
     cold, counts, states = soak(parser.parse_args().visits)

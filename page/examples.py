@@ -1,4 +1,4 @@
-"""The page's own pictures, and the components in which a visitor chooses a photo and a painting."""
+"""The page's own pictures: examples and styles, and the galleries that show them."""
 
 from __future__ import annotations
 
@@ -78,21 +78,6 @@ def style_gallery() -> gr.Gallery:
 def _gallery(pictures: list[tuple[str, str]], **look: Any) -> gr.Gallery:
     plain: dict[str, Any] = {"allow_preview": False, "interactive": False, "buttons": []}
     return gr.Gallery(pictures, height="auto", object_fit="cover", **plain, **look)
-
-
-def image_input(label: str, *, webcam: bool = False) -> gr.Image:
-    """Build a drop zone.
-
-    Events that read it need `preprocess=False`, and `file_path` for its value: the engine reads the file as it was
-    uploaded, and explains a broken one better than Gradio.
-    """
-    sources: list[Any] = ["upload", "clipboard", *(["webcam"] if webcam else [])]
-    return gr.Image(label=label, sources=sources, height=220, elem_id=label.lower().replace(" ", "-"), buttons=[])
-
-
-def file_path(value: dict[str, Any] | None) -> str | None:
-    """Return the path of the file in a drop zone, given its value without preprocessing; None if it is empty."""
-    return value["path"] if value else None
 
 
 def random_pair() -> tuple[str, str]:

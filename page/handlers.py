@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import secrets
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -21,7 +20,8 @@ from styletransfer import Settings, StyleTransferError, colour, images, metadata
 from . import share_link
 from .config import DEFAULT_PRESET, ServerConfig
 from .controls import CONTROLS, LABELS, find_preset, get_preset, slider_values, to_settings
-from .examples import examples, file_path, styles
+from .drop_zones import READING, file_path
+from .examples import examples, styles
 from .results import SavedResult
 from .run import GRACE_SECONDS, Run
 from .session import VISITS, Session
@@ -31,13 +31,12 @@ from .worker import Request, RunEnd, Update
 SECONDS_PER_PLOT = 1.5
 STEPS_OF_MORE = 20
 PREVIEW_SIZE = 320  # pixels of the long side
-PREVIEW_LOCK = threading.Lock()  # reading a large picture takes 1 GB
 SHOWN_ENDS = {RunEnd.FINISHED: "Finished", RunEnd.STOPPED: "Stopped"}
 RESTARTED = "The server was restarted since this page was opened. Save what you want to keep, then reload the page."
 log = logging.getLogger(__name__)
 
 File = dict[str, Any] | None
-"""What a drop zone holds: see `examples.file_path`."""
+"""What a drop zone holds: see `drop_zones.file_path`."""
 Changes = dict[Any, Any]
 """New values by component. A component that is left out stays as it is."""
 
@@ -55,6 +54,7 @@ class Components:
     photo: gr.Image
     painting: gr.Image
     second_painting: gr.Image
+    uploads: Mapping[gr.Image, gr.File]  # of the drop zones
     notice: gr.Markdown
     start: gr.Button
     styles: gr.Gallery
@@ -407,6 +407,17 @@ class Handlers:
         """A style was pressed: return it as the painting."""
         return styles()[event.index][0]
 
+    def take_picture(self, zone: gr.Image, upload: dict[str, Any]) -> Changes:
+        """A file was chosen for a drop zone: show it there and restore its settings, or say why it cannot be read."""
+        path, emptied = upload["path"], {self.components.uploads[zone]: None}
+        try:
+            with READING:
+                images.load(path)
+        except StyleTransferError as error:
+            return {**emptied, **self._notify(str(error))}
+        restored = self._notify("") if zone is self.components.second_painting else self.restore_settings(upload)
+        return {zone: path, **emptied, **restored}
+
     def choose_preset(self, name: str) -> Changes:
         """A preset was chosen: move the sliders to its settings."""
         return self._move_controls(get_preset(name))
@@ -511,7 +522,7 @@ class Handlers:
         self._check_range("colours", colours)
         session.desk = session.desk._replace(photo=photo_path, painting=painting_path)
         current = session.current
-        with suppress(StyleTransferError), PREVIEW_LOCK:
+        with suppress(StyleTransferError), READING:
             photo_image, painting_image = (images.load(path).image for path in (photo_path, painting_path))
             is_of_photo = current and current.photo == photo_path
             image = images.load(current.file).image if current and is_of_photo else photo_image.copy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from styletransfer.settings import PRESETS
 
 from .config import ServerConfig
 from .controls import CONTROLS, LIVE_CONTROLS, START_CONTROLS, control
-from .examples import EXAMPLES, example_gallery, image_input, random_pair, style_gallery
+from .drop_zones import GIVE_FILES_TO_UPLOADS, drop_zone, upload_of
+from .examples import EXAMPLES, example_gallery, random_pair, style_gallery
 from .handlers import Components, Handlers
 from .session import Session
 from .share_link import PARAMETERS
@@ -53,6 +55,7 @@ LOOK: dict[str, Any] = {
 
 SCROLL_TO_OUTCOME = """() => setTimeout(() => document.getElementById("outcome")?.scrollIntoView({
     behavior: "smooth", block: window.innerWidth < 640 ? "start" : "nearest"}), 100)"""
+SCROLL_TO_NOTICE = """() => document.getElementById("notice")?.scrollIntoView({block: "nearest"})"""
 # The host may add query parameters of its own, so this tests for the page's.
 READ_TAB = f"""session => [session, visit.token(),
     /[?&]({"|".join(PARAMETERS)})=/.test(location.search) ? location.search.slice(1) : "",
@@ -96,7 +99,8 @@ def create_components(config: ServerConfig) -> Components:
         with gr.Column(scale=5, elem_id="left"):
             with gr.Column(elem_id="choose"):
                 with gr.Row():
-                    photo, painting = image_input("Photo", webcam=True), image_input("Painting")
+                    photo, painting = drop_zone("Photo", webcam=True), drop_zone("Painting")
+                uploads = {zone: upload_of(zone) for zone in (photo, painting)}
                 notice = gr.Markdown(visible=False, elem_id="notice")
                 start = gr.Button("Paint", variant="primary", size="lg", elem_id="paint")
             with gr.Accordion("Styles", open=False):
@@ -116,7 +120,8 @@ def create_components(config: ServerConfig) -> Components:
             with gr.Accordion("Before you start", open=False):
                 preset = gr.Dropdown(list(PRESETS), value=config.preset, label="Preset", filterable=False)
                 start_controls = {name: control(name, PRESETS[config.preset]) for name in START_CONTROLS}
-                second_painting = image_input("Second painting")
+                second_painting = drop_zone("Second painting")
+                uploads[second_painting] = upload_of(second_painting)
         with gr.Column(scale=5, visible=False, elem_id="outcome") as outcome:
             result = gr.Image(
                 alt_text="The picture as it is being painted",
@@ -160,6 +165,7 @@ def create_components(config: ServerConfig) -> Components:
         photo=photo,
         painting=painting,
         second_painting=second_painting,
+        uploads=uploads,
         notice=notice,
         start=start,
         styles=styles,
@@ -236,8 +242,14 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     c.styles.select(handlers.choose_style, None, c.painting, **at_once)
     preset_chosen = c.preset.input(handlers.choose_preset, c.preset, sliders, **at_once)
     preset_chosen.then(handlers.steer, steering, **raw, **at_once)
-    for drop_zone in (c.photo, c.painting):
-        restored = drop_zone.upload(handlers.restore_settings, drop_zone, [*settings, c.notice], **raw, **at_once)
+    page.load(None, js=GIVE_FILES_TO_UPLOADS)
+    for zone, upload in c.uploads.items():
+        changed: dict[str, Any] = {"outputs": [zone, upload, *settings, c.notice], "show_progress_on": upload}
+        taken = upload.upload(partial(handlers.take_picture, zone), upload, **changed, **raw, **at_once)
+        taken.then(None, js=SCROLL_TO_NOTICE)
+        taken.then(handlers.steer, steering, **raw, **at_once)
+    for zone in (c.photo, c.painting):
+        restored = zone.upload(handlers.restore_settings, zone, [*settings, c.notice], **raw, **at_once)
         restored.then(handlers.steer, steering, **raw, **at_once)
     colours = c.controls["colours"]
     for change in (colours.change, c.photo.change, c.painting.change):

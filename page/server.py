@@ -21,7 +21,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from . import gradio_patches, storage, worker
+from . import drop_zones, gradio_patches, storage, worker
 from .examples import EXAMPLES
 from .session import VISITS
 
@@ -230,6 +230,7 @@ def launch(page: gr.Blocks, allowed_origins: Collection[str] = (), **options: An
                 ),
                 Middleware(BodyLimit),
                 Middleware(storage.FullDisk),
+                Middleware(drop_zones.Previews),
             ],
         },
         ssr_mode=False,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from styletransfer import stylize
+from styletransfer import console, stylize
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 THUMBNAIL = "flower--mosaic"
@@ -19,7 +19,8 @@ THUMBNAIL = "flower--mosaic"
 
 def main(only: list[str]) -> None:
     """Paint all pairs, or those named in `only`."""
-    for pair in csv.DictReader((EXAMPLES / "pairs.csv").open()):
+    console.escape_unprintable()
+    for pair in csv.DictReader((EXAMPLES / "pairs.csv").open(encoding="utf-8")):
         name = f"{pair['photo']}--{pair['painting']}"
         if only and name not in only:
             continue

@@ -11,6 +11,8 @@ from pathlib import Path
 from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
+from styletransfer import console
+
 ROOT = Path(__file__).parent.parent
 EXCLUDED = ("tests/", "benchmarks/", ".ci/")
 OWN_FILES = {"styletransfer/losses.py", "styletransfer/loop.py"}  # a Space with one of them holds this project
@@ -47,6 +49,7 @@ def content(name: str, space: str) -> bytes:
 
 def main() -> None:
     """Upload, or with --dry-run list what would be uploaded."""
+    console.escape_unprintable()
     parser = argparse.ArgumentParser(prog="python -m scripts.upload_space", description=__doc__)
     parser.add_argument("space", help="OWNER/NAME; it is created if it does not exist")
     parser.add_argument("--hardware", default="zero-a10g", help="for a new Space: zero-a10g (ZeroGPU) or cpu-basic")

@@ -10,6 +10,9 @@ Read optimize.py first and losses.py second: they hold the whole method.
 
 Importing the package changes nothing in the process and does not load torch, which comes with the first use of
 `stylize`, `Frame` or `Losses`. One exception: the module `images` registers the HEIC format with Pillow.
+
+Once a process has painted, a child that it forks hangs in `stylize`: torch's threads are not in the child, which waits
+for them (pytorch issue 91547). Start children by `multiprocessing.get_context("spawn")`.
 """
 
 from __future__ import annotations

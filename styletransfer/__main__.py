@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import csv
-import io
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -18,13 +17,11 @@ from typing import Any, NoReturn
 from PIL import Image
 from tqdm import tqdm
 
-from . import tune_process
+from . import console, tune_process
 
 if __name__ == "__main__":
     tune_process()  # before torch is loaded, which the next imports do
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # an encoding without Greek letters must not end the program
-            stream.reconfigure(errors="backslashreplace")
+    console.escape_unprintable()
 
 from . import backbones, images, saving, weights
 from .backbones import Backbone
@@ -38,7 +35,7 @@ ENDING_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGBREAK")  # some 
 SIGNALS = tuple(getattr(signal, name) for name in ENDING_SIGNALS if hasattr(signal, name))
 
 # The delay keeps the bar away until the first step, so that a run that cannot begin prints one line only.
-_make_bar = partial(tqdm, delay=0.001, dynamic_ncols=True)
+_make_bar = partial(tqdm, delay=0.001, dynamic_ncols=True, file=console.Stderr())
 
 
 class Interrupted(BaseException):
@@ -296,8 +293,8 @@ def _raise_on_signals() -> Iterator[None]:
 
 def _print_line(message: object) -> None:
     """Print one line to stderr, with odd characters of file names replaced."""
-    with suppress(OSError):  # a terminal that was closed must not cost the exit code, nor the picture
-        print("styletransfer:", "".join(c if c.isprintable() else "?" for c in str(message)), file=sys.stderr)
+    line = "".join(c if c.isprintable() else "?" for c in str(message))
+    console.Stderr().write(f"styletransfer: {line}\n")
 
 
 if __name__ == "__main__":

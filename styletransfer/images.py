@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TypeAlias
+from typing import Any, BinaryIO, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ MAX_PIXELS = 120_000_000  # lets a phone's 108 megapixels in and keeps decompres
 # The formats people keep pictures in. Every further decoder is one more target for a hostile file.
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "TIFF", "GIF", "BMP", "JPEG2000", "PPM")
 
-# How a camera RAW file begins: (place, bytes). NEF, ARW and DNG begin like any TIFF: see _is_raw_tiff.
+# How a camera RAW file begins: (place, bytes). NEF, ARW and DNG begin like any TIFF: see _inspect_tiff.
 RAW_HEADS = (
     (8, b"CR\x02"),  # Canon CR2
     (4, b"ftypcrx "),  # Canon CR3
@@ -37,11 +37,12 @@ RAW_HEADS = (
     (0, b"IIU\0"),  # Panasonic RW2
     (0, b"FUJIFILMCCD-RAW"),  # Fujifilm RAF
 )
-NEW_SUBFILE_TYPE, PHOTOMETRIC, SUB_IFDS, DNG_VERSION = 254, 262, 330, 50706  # TIFF tags
+NEW_SUBFILE_TYPE, COMPRESSION, PHOTOMETRIC, SUB_IFDS, DNG_VERSION = 254, 259, 262, 330, 50706  # TIFF tags
 SENSOR_DATA = (32803, 34892)  # values of PHOTOMETRIC: a colour filter array, and its linear values
 MAX_SUB_IFDS = 8  # the most that are looked at
 GDAL_NODATA = 42113  # a TIFF tag: the value, as text, of pixels that were not measured
 NO_DATA_GREY = 128  # what such pixels become
+DARKEST_PEAK = 16  # a range of which only this part is used is not the picture's own
 
 register_heif_opener()
 
@@ -83,6 +84,15 @@ def read_text(source: Source, name: str) -> str:
     """
     with _open_image(source, _name_source(source)) as image:
         return str(image.info.get(name, ""))
+
+
+def read_format(source: Source) -> str | None:
+    """Return the name of a picture's format, as in FORMATS, or None for a PIL image of none. No pixel is decoded.
+
+    Raises PictureError, or nearly anything for a damaged file.
+    """
+    with _open_image(source, _name_source(source)) as image:
+        return image.format
 
 
 def fit_size(image: Image.Image, size: int, *, square: bool = False) -> tuple[int, int]:
@@ -156,7 +166,8 @@ def _identify(file: BinaryIO, name: str) -> Image.Image:
     head = file.read(16)
     if not head:
         raise PictureError(f"{name} is empty; save or download it again.")
-    if any(head.startswith(magic, place) for place, magic in RAW_HEADS) or _is_raw_tiff(file, head):
+    full, is_raw = _inspect_tiff(file, head)
+    if is_raw or any(head.startswith(magic, place) for place, magic in RAW_HEADS):
         raise PictureError(f"{name} is a camera RAW file: export it as JPEG first, and choose that.")
     plugins = [Image.OPEN[known] for known in FORMATS]
     # An opener whose decoder is missing answers with a text in place of True.
@@ -166,29 +177,42 @@ def _identify(file: BinaryIO, name: str) -> Image.Image:
     for opener in openers:  # heads can be alike: only the opener of AVIF can tell a HEIC file from its own
         with suppress(SyntaxError):
             file.seek(0)
-            return opener(file, "")
+            return opener(_begin_tiff_at(full, file.read()) if full else file, "")
     raise SyntaxError(f"none of {openers} can open it")
 
 
-def _is_raw_tiff(file: BinaryIO, head: bytes) -> bool:
-    """Return whether a file that begins like a TIFF holds sensor data: Pillow would open its small preview.
+def _inspect_tiff(file: BinaryIO, head: bytes) -> tuple[int, bool]:
+    """Look where Pillow does not, into the directories that a TIFF's first one refers to (its SubIFDs).
 
-    Such a file is a DNG, or has a colour filter array, or its first image is a reduced copy of one in its SubIFDs.
+    Returns the place of the directory of the picture itself, where the first has only a reduced copy of it, or 0; and
+    whether the file holds sensor data, of which Pillow would open a small preview. Then it is a DNG, or has a colour
+    filter array, or its picture is one that Pillow cannot read.
     """
+    full, is_reduced = 0, False
     with suppress(Exception):  # a damaged directory is for the opener to judge
         directory = TiffImagePlugin.ImageFileDirectory_v2(head if head[2] == 43 else head[:8])  # 43: BigTIFF
         file.seek(directory.next)
         directory.load(file)
         places = directory.get(SUB_IFDS, ())
-        is_reduced = bool(directory.get(NEW_SUBFILE_TYPE, 0) & 1)
-        if DNG_VERSION in directory or directory.get(PHOTOMETRIC) in SENSOR_DATA or (is_reduced and places):
-            return True
+        is_reduced = bool(directory.get(NEW_SUBFILE_TYPE, 0) & 1) and bool(places)
+        if DNG_VERSION in directory or directory.get(PHOTOMETRIC) in SENSOR_DATA:
+            return 0, True
         for place in (places if isinstance(places, tuple) else (places,))[:MAX_SUB_IFDS]:
             file.seek(place)
             directory.load(file)
             if directory.get(PHOTOMETRIC) in SENSOR_DATA:
-                return True
-    return False
+                return 0, True
+            is_whole = not directory.get(NEW_SUBFILE_TYPE, 0) & 1
+            if is_reduced and is_whole and directory.get(COMPRESSION, 1) in TiffImagePlugin.COMPRESSION_INFO:
+                full = full or place
+    return full, is_reduced and not full
+
+
+def _begin_tiff_at(place: int, content: bytes) -> BinaryIO:
+    """Return the TIFF as a file whose first directory is the one at `place`."""
+    order: Literal["little", "big"] = "little" if content[:2] == b"II" else "big"
+    at, size = (8, 8) if 43 in content[2:4] else (4, 4)  # 43: BigTIFF
+    return io.BytesIO(content[:at] + place.to_bytes(size, order) + content[at + size :])
 
 
 def _convert(image: Image.Image, name: str, *, owned_by_caller: bool) -> LoadedImage:
@@ -234,6 +258,7 @@ def _scale_deep_grey(image: Image.Image, name: str) -> tuple[Image.Image, str]:
     """Scale grey of 16 or 32 bits or float to 8 bits. PIL's own conversion would clip above 255.
 
     Files of 32 bits and float do not define white. It is the least of 1, 255, 65535 and the peak that holds all values.
+    If that left nearly all of the range unused, the values go from black to white instead, and a note says so.
     A raster of measurements, which names a value for no data or has pixels that are no finite number, instead goes
     from black at its least value to white at its largest. Pixels without data become NO_DATA_GREY, and a note says so.
     Raises PictureError if no pixel has data.
@@ -247,18 +272,22 @@ def _scale_deep_grey(image: Image.Image, name: str) -> tuple[Image.Image, str]:
     if missing.all():
         raise PictureError(f"{name} has no data in any pixel; choose another picture.")
     measured = values[~missing].astype(np.float32)
-    black, white = 0.0, 65535.0
+    black, white, notes = 0.0, 65535.0, []
     if no_data is not None or missing.any():
         black, white = float(measured.min()), float(measured.max())
     elif image.mode in ("I", "F"):
         peak = float(measured.max(initial=0))
         white = next((usual for usual in (1.0, 255.0, 65535.0) if peak <= usual), peak)
+        if white > 1 and peak <= white / DARKEST_PEAK:
+            black, white = float(measured.min()), peak
+            notes.append(f"Its values, {black:.4g} to {white:.4g}, were spread from black to white before painting.")
     scaled = np.full(values.shape, NO_DATA_GREY, np.uint8)
     scaled[~missing] = ((measured.clip(black, white) - black) * (255 / ((white - black) or 1.0))).round()
     grey = Image.fromarray(scaled)
     grey.info = image.info.copy()
-    share = f"{100 * missing.mean():.2g} %"
-    return grey, f"{share} of the picture has no data and was made grey before painting." if missing.any() else ""
+    if missing.any():
+        notes.append(f"{100 * missing.mean():.2g} % of the picture has no data and was made grey before painting.")
+    return grey, " ".join(notes)
 
 
 def _read_no_data(image: Image.Image) -> float | None:

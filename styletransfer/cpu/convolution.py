@@ -11,8 +11,9 @@ kernel flipped and its channel axes swapped. In float32 a route computes either 
 Rounding errors stay near 1e-5 of the largest activation. In bfloat16, for processors that multiply it natively, the
 routes are "direct" and, as "winograd", the F(2×2, 3×3) of bfloat16.py.
 
-The fastest route depends on the shape and the machine, so each class of shapes is timed once, on first use. The process
-keeps the choice, so that the same input gives the same bits within it. `pin_route` makes them the same in every
+The fastest route depends on the shape and the machine, so each class of shapes has a trial on first use. The process
+keeps the choice, so that the same input gives the same bits within it, unless other programs held the processor during
+the trial: such a choice may be slow, and is made again (see _Choice). `pin_route` makes the bits the same in every
 process. Any other input (another device or precision, a batch) goes to the library's convolution.
 """
 
@@ -20,9 +21,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import statistics
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -49,7 +52,11 @@ A_T = torch.tensor([
 LARGE_KERNEL = 256 * 256  # above this C·K the kernel no longer fits the cache: use larger chunks
 TILES, TILES_LARGE_KERNEL = 128, 256  # per chunk: enough for an efficient product, few enough to stay in the cache
 MAX_SLAB_BYTES = 48 << 20  # input and output together: see Direct
-TIMING_ROUNDS, TIMING_ROWS = 3, 48  # a route is timed this often, on this many rows
+TRIAL_ROUNDS, TRIAL_ROWS = 3, 48  # a trial times each route this often, on this many rows
+MAX_TRIALS = 4  # of a class of shapes
+SECONDS_TO_NEXT_TRIAL = 10.0  # by then the other program may have ended; four times as long after each further trial
+NOISE = 1.4  # without other programs, the rounds of a route differ by less than this factor
+SPEED_UP = 2.0  # and a whole call is less than this much faster than a trial, whose slab pays more for the kernel
 
 Kernel = Callable[[], Tensor]
 """Returns the weights of a route, (K, C, 3, 3)."""
@@ -259,10 +266,34 @@ def _route_gradient(x: Tensor, dim: int, grad: Tensor) -> Tensor:
     return spread
 
 
+@dataclass
+class _Choice:
+    """The route of a class of shapes, and whether its trial can be trusted.
+
+    It cannot where the rounds of the trial disagree, or where a later call is much faster than the trial was: then
+    another program has held the processor meanwhile. All routes do not suffer alike, so a slow one may have won.
+    """
+
+    route: str
+    seconds_per_pixel: float
+    is_doubtful: bool
+    trials: int
+    next_trial: float  # the time from which a doubtful choice is made again
+
+    def is_due(self) -> bool:
+        """Return whether it is time to make the choice again."""
+        return self.is_doubtful and self.trials < MAX_TRIALS and time.perf_counter() >= self.next_trial
+
+    def compare_call(self, seconds: float, pixels: int) -> None:
+        """Take into account a call by this route."""
+        if seconds * SPEED_UP < self.seconds_per_pixel * pixels:
+            self.is_doubtful = True
+
+
 Route = Direct | Winograd | Winograd2x2
 ROUTES: dict[str, type[Route]] = {"direct": Direct, "nnpack": Nnpack, "winograd": Winograd}
 BFLOAT16_ROUTES: dict[str, type[Route]] = {"direct": DirectBfloat16, "winograd": Winograd2x2}
-_fastest: dict[tuple[Any, ...], str] = {}
+_choices: dict[tuple[Any, ...], _Choice] = {}
 _timing = threading.Lock()
 _pinned: str | None = None
 
@@ -301,7 +332,18 @@ class _Routes:
         self.built: dict[str, Route] = {}
 
     def __call__(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
-        return self._build_route(self._choose_route(x, gate))(x, gate)
+        name = self._choose_route(x, gate)
+        route = self._build_route(name)
+        start = time.perf_counter()
+        y = route(x, gate)
+        choice = _choices.get(self._classify(x))
+        if choice and choice.route == name:
+            choice.compare_call(time.perf_counter() - start, x[0, 0].numel())
+        return y
+
+    def _classify(self, x: Tensor) -> tuple[Any, ...]:
+        """Return the class of shapes of an input: its two channel counts, and its pixels to a power of four."""
+        return (self.precision, *self.channels, x[0, 0].numel().bit_length() // 2)
 
     def _build_route(self, name: str) -> Route:
         route = self.built.get(name)
@@ -311,30 +353,38 @@ class _Routes:
         return route
 
     def _choose_route(self, x: Tensor, gate: Tensor | None) -> str:
-        """Return the fastest route for a class of shapes: the two channel counts, and pixels to a power of four."""
+        """Return the name of the route for an input."""
         if self.channels[0] < 16:
             return "direct"
         if _pinned in self.routes:
             return _pinned
-        shape = (self.precision, *self.channels, x[0, 0].numel().bit_length() // 2)
+        shapes = self._classify(x)
         with _timing:
-            if shape not in _fastest:
-                _fastest[shape] = self._time_routes(x, gate)
-        return _fastest[shape]
+            choice = _choices.get(shapes)
+            if not choice or choice.is_due():
+                choice = _choices[shapes] = self._time_routes(x, gate, trials=choice.trials + 1 if choice else 1)
+        return choice.route
 
-    def _time_routes(self, x: Tensor, gate: Tensor | None) -> str:
-        """Time the routes in turn on a slab of the input. The best of several rounds counts."""
-        x, gate = x[:, :, :TIMING_ROWS], gate if gate is None else gate[:, :, :TIMING_ROWS]
+    def _time_routes(self, x: Tensor, gate: Tensor | None, trials: int) -> _Choice:
+        """Hold a trial, number `trials` of its class: time the routes in turn on a slab. The best round counts."""
+        x, gate = x[:, :, :TRIAL_ROWS], gate if gate is None else gate[:, :, :TRIAL_ROWS]
         routes = {name: self._build_route(name) for name in self.routes if name in usable_routes()}
-        seconds = dict.fromkeys(routes, float("inf"))
-        for _ in range(TIMING_ROUNDS):
+        seconds: dict[str, list[float]] = {name: [] for name in routes}
+        for _ in range(TRIAL_ROUNDS):
             for name, route in routes.items():
                 # Each route gets its own layout, since neighbouring layers mostly choose the same one.
                 x = x.contiguous(memory_format=route.layout)
                 gate = gate if gate is None else gate.contiguous(memory_format=route.layout)
                 start = time.perf_counter()
                 route(x, gate)
-                seconds[name] = min(seconds[name], time.perf_counter() - start)
-        best = min(seconds, key=seconds.__getitem__)
+                seconds[name].append(time.perf_counter() - start)
+        best = min(seconds, key=lambda name: min(seconds[name]))
         self.built = {best: routes[best]}
-        return best
+        return _Choice(
+            route=best,
+            seconds_per_pixel=min(seconds[best]) / x[0, 0].numel(),
+            # The median, because the first round of a route also warms it up.
+            is_doubtful=any(statistics.median(rounds) > NOISE * min(rounds) for rounds in seconds.values()),
+            trials=trials,
+            next_trial=time.perf_counter() + SECONDS_TO_NEXT_TRIAL * 4 ** (trials - 1),
+        )

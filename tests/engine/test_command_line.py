@@ -869,3 +869,53 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_run_unless_the_fi
     finally:
         subprocess.run(["chattr", "-i", desk / "folder"], capture_output=True)
         (desk / "folder").chmod(0o755)
+
+
+# Where it prints
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_bar_and_messages_print_in_any_encoding(desk: Path, encoding: str) -> None:
+    shutil.copy(desk / "photo.png", desk / "Ζωή.png")
+    with (desk / "said.txt").open("wb") as said:
+        command = [sys.executable, "-m", "styletransfer", desk / "Ζωή.png", desk / "painting.png"]
+        done = subprocess.run(
+            [*command, "-o", desk / "größe-β.png", *SMALL],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONIOENCODING": encoding},
+            stdout=said,
+            stderr=said,
+            timeout=DEADLINE,
+        )
+    text = (desk / "said.txt").read_bytes().decode(encoding)
+    assert done.returncode == 0, text
+    assert "4/4" in text
+    assert "β" in text if encoding == "utf-8" else r"\u03b2" in text
+    assert "(64" in text.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_a_run_whose_progress_nobody_reads_any_more_goes_on(desk: Path) -> None:
+    """As `python -m styletransfer … 2>&1 | head -1`. Python itself ignores SIGPIPE."""
+    log, out = desk / "losses.csv", desk / "out.png"
+    command = [sys.executable, "-m", "styletransfer", desk / "photo.png", desk / "painting.png", "-o", out, *SMALL]
+    process = subprocess.Popen([*command, "--iterations", "60", "--log", log], cwd=ROOT, stderr=subprocess.PIPE)
+    try:
+        assert process.stderr
+        process.stderr.read(1)
+        process.stderr.close()
+        assert process.wait(DEADLINE) == 0
+    finally:
+        process.kill()
+    assert len(rows(log)) == 60
+    assert_is_painting(out)
+
+
+def test_a_message_that_nobody_reads_costs_no_exit_code(desk: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "styletransfer", "missing.png", "painting.png", "-o", "out.png"]
+    done = subprocess.run(command, cwd=ROOT, stderr=write, timeout=DEADLINE)
+    os.close(write)
+    assert done.returncode == 2

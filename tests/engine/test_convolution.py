@@ -29,7 +29,7 @@ def seeded() -> None:
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """No route chosen yet; what the test chooses is forgotten after it."""
-    monkeypatch.setattr(convolution, "_fastest", {})
+    monkeypatch.setattr(convolution, "_choices", {})
 
 
 def layer(channels: int, kernels: int) -> tuple[Tensor, Tensor]:
@@ -131,7 +131,114 @@ def test_choice_is_made_once_per_class_of_shapes_and_shared_by_layers(fresh: Non
     for _ in range(2):
         Conv3x3(*layer(16, 32))(torch.randn(1, 16, 20, 24))
         Conv3x3(*layer(32, 16))(torch.randn(1, 32, 20, 25))
-    assert len(convolution._fastest) == 1
+    assert len(convolution._choices) == 1
+
+
+class Machine:
+    """A clock that only convolutions move, each route at its own speed. Another program may make a route slower."""
+
+    def __init__(self) -> None:
+        self.seconds = {"direct": 3.0, "nnpack": 2.0, "winograd": 1.0}  # for each row
+        self.now = 0.0
+        self.trials = self.calls = 0
+        self.slowed = lambda name, call: 1.0  # `call` counts all calls of all routes
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def route(self, name: str) -> type:
+        machine = self
+
+        class Timed(convolution.Direct):
+            def __call__(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
+                machine.now += machine.seconds[name] * x.shape[2] * machine.slowed(name, machine.calls)
+                machine.calls += 1
+                return super().__call__(x, gate)
+
+        return Timed
+
+
+@pytest.fixture
+def machine(fresh: None, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    machine = Machine()
+    monkeypatch.setattr(convolution, "MAX_TRIALS", 4)
+    monkeypatch.setattr(convolution, "time", machine)
+    monkeypatch.setattr(convolution, "ROUTES", {name: machine.route(name) for name in machine.seconds})
+    monkeypatch.setattr(convolution, "usable_routes", lambda: tuple(machine.seconds))
+    time_routes = convolution._Routes._time_routes
+
+    def counted(*args, **options):
+        machine.trials += 1
+        return time_routes(*args, **options)
+
+    monkeypatch.setattr(convolution._Routes, "_time_routes", counted)
+    return machine
+
+
+def chosen() -> str:
+    (choice,) = convolution._choices.values()
+    return choice.route
+
+
+def test_on_a_quiet_machine_one_trial_is_enough(machine: Machine) -> None:
+    conv, x = Conv3x3(*layer(16, 16)), torch.randn(1, 16, 60, 60)
+    for _ in range(5):
+        conv(x)
+        machine.now += 1000
+    assert (chosen(), machine.trials) == ("winograd", 1)
+
+
+def test_a_choice_made_while_another_program_came_and_went_is_made_again(machine: Machine) -> None:
+    machine.slowed = lambda name, call: {2: 2.5}.get(call, 9.0) if name == "winograd" and call < 9 else 1.0
+    conv, x = Conv3x3(*layer(16, 16)), torch.randn(1, 16, 60, 60)
+    conv(x)
+    assert chosen() == "nnpack"
+    conv(x)
+    assert chosen() == "winograd"
+    for _ in range(5):
+        machine.now += 1000
+        conv(x)
+    assert (chosen(), machine.trials) == ("winograd", 2)
+
+
+def test_a_choice_made_while_another_program_held_the_processor_is_made_again(machine: Machine) -> None:
+    """All rounds agreed; only later calls show that the machine was slow."""
+    machine.slowed = lambda name, call: {"direct": 3.0, "nnpack": 4.0, "winograd": 12.0}[name]
+    conv, x = Conv3x3(*layer(16, 16)), torch.randn(1, 16, 60, 60)
+    conv(x)
+    machine.now += 1000
+    conv(x)
+    assert (chosen(), machine.trials) == ("nnpack", 1), "nothing shows yet that it is slow"
+    machine.slowed = lambda name, call: 1.0
+    conv(x)  # faster than the trial
+    conv(x)
+    assert (chosen(), machine.trials) == ("winograd", 2)
+
+
+def test_where_other_programs_never_end_there_are_few_trials_further_and_further_apart(machine: Machine) -> None:
+    machine.slowed = lambda name, call: 1.0 + call % 7
+    machine.seconds = dict.fromkeys(machine.seconds, 1e-9)
+    conv, x, times = Conv3x3(*layer(16, 16)), torch.randn(1, 16, 60, 60), []
+    for _ in range(1000):
+        before = machine.trials
+        conv(x)
+        if machine.trials > before:
+            times.append(machine.now)
+        machine.now += 1
+    assert times == pytest.approx([0, 10, 50, 210], abs=2)
+
+
+def test_a_trial_that_is_held_again_changes_no_pinned_route(machine: Machine) -> None:
+    machine.slowed = lambda name, call: 1.0 + call % 7
+    conv, x = Conv3x3(*layer(16, 16)), torch.randn(1, 16, 60, 60)
+    convolution.pin_route("direct")
+    try:
+        for _ in range(5):
+            conv(x)
+            machine.now += 1000
+    finally:
+        convolution.pin_route(None)
+    assert machine.trials == 0
 
 
 def test_layers_may_be_shared_by_threads(fresh: None) -> None:

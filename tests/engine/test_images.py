@@ -95,6 +95,14 @@ def test_grey_of_32_bits_and_beyond_white_keeps_its_gradient():
     assert np.abs(grey - values.clip(0) / 3e9 * 255).max() <= 0.51
 
 
+@pytest.mark.parametrize(("low", "high"), [(100, 300), (0, 5), (-0.1, 1.3)])
+def test_values_that_use_little_of_any_usual_range_go_from_black_to_white_and_a_note_says_so(low, high):
+    image, note = load(encode(Image.fromarray(np.linspace(low, high, 400).reshape(20, 20).astype(np.float32)), "TIFF"))
+    grey = np.asarray(image)[..., 0]
+    assert np.abs(grey.flatten() - np.linspace(0, 255, 400)).max() <= 0.51
+    assert note == f"Its values, {low} to {high}, were spread from black to white before painting."
+
+
 def raster(values, no_data):
     """A GeoTIFF of the array `values` that names its value for no data."""
     tags = TiffImagePlugin.ImageFileDirectory_v2()
@@ -463,7 +471,7 @@ RAW = {
     "big-endian NEF": tiff({254: 1}, {254: 0, 262: 32803}, order=">"),
     "ARW": tiff({254: 1}, {262: 32803}),
     "preview that is not marked as one": tiff({}, {262: 32803}),
-    "reduced copy of an image of unknown kind": tiff({254: 1}, {254: 0}),
+    "reduced copy of an image that Pillow cannot read": tiff({254: 1}, {254: 0, 259: 34713}),
     "PEF, sensor data alone": tiff({262: 32803, 277: 1}),
     "DNG": tiff({50706: 0x0401}),
     "linear DNG": tiff({262: 34892, 50706: 0x0401}),
@@ -489,6 +497,12 @@ def test_a_camera_raw_file_is_refused_and_not_painted_from_its_thumbnail(content
 @pytest.mark.parametrize("directories", [[{}], [{254: 0}, {254: 1}], [{}, {254: 1}], [{254: 2}], [{254: 1}]])
 def test_an_ordinary_or_pyramidal_tiff_is_no_camera_raw_file(directories, order):
     image = load(tiff(*directories, order=order)).image
+    assert (image.size, image.getpixel((0, 0))) == ((160, 120), (200, 100, 50))
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_tiff_with_its_thumbnail_first_is_painted_from_the_picture_itself(order):
+    image = load(tiff({254: 1, 256: 40, 257: 30, 278: 30, 279: 3600}, {254: 0}, order=order)).image
     assert (image.size, image.getpixel((0, 0))) == ((160, 120), (200, 100, 50))
 
 

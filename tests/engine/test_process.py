@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.data import ROOT
+
+PROGRAM = """
+import multiprocessing
+from PIL import Image
+from styletransfer import Settings, stylize
+
+def paint(size):
+    photo, painting = Image.new("RGB", (size, size), "teal"), Image.radial_gradient("L").convert("RGB")
+    *_, last = stylize(photo, painting, Settings(size=size, iterations=2, backbone="vgg16"))
+    return last.iteration
+
+if __name__ == "__main__":
+    print(paint(96))
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        print(pool.apply(paint, (96,)))
+"""
 
 
 def run(script: str) -> str:
@@ -63,3 +81,15 @@ styletransfer.tune_process = tune
 {start}
 """
     assert run(script).strip() == "False"
+
+
+@pytest.mark.slow
+def test_after_a_run_a_spawned_process_paints(tmp_path: Path) -> None:
+    """A forked one hangs, as the docstring of the package says."""
+    file = tmp_path / "program.py"
+    file.write_text(PROGRAM)
+    done = subprocess.run(
+        [sys.executable, file], env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["2", "2"]

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 from gradio_client import Client
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from page import controls, layout, server, worker
 from page.config import ServerConfig
 from page.weights_download import Vgg19Download
 from styletransfer import optimize, weights
-from tests.page.helpers import NEVER_EARLY
+from tests.page.helpers import MINUTE, NEVER_EARLY
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +42,22 @@ def browser() -> Iterator[Browser]:
         )
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def page(url: str, browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """The page in a window of the (width, height) that the test asks for. Errors in its console fail the test."""
+    width, height = request.param
+    page = browser.new_page(viewport={"width": width, "height": height})
+    page.set_default_timeout(MINUTE)
+    expect.set_options(timeout=MINUTE)
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.goto(url)
+    yield page
+    page.close()
+    assert not errors
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import pytest
 from gradio_client import handle_file
 from PIL import Image
 from playwright.sync_api import Locator, Page
@@ -20,6 +21,12 @@ from styletransfer import PRESETS, Settings
 from tests.data import PAINTING, PHOTO
 
 MINUTE = 60_000  # milliseconds
+DESKTOP, PHONE = pytest.param((1280, 900), id="desktop"), pytest.param((390, 844), id="phone")
+SLOW_PHONE = pytest.param((390, 844), id="phone", marks=pytest.mark.slow)
+on_both = pytest.mark.parametrize("page", [DESKTOP, PHONE], indirect=True)
+SLOW_DESKTOP = pytest.param((1280, 900), id="desktop", marks=pytest.mark.slow)
+on_phone = pytest.mark.parametrize("page", [SLOW_DESKTOP, PHONE], indirect=True)  # and slowly on a desktop
+on_desktop = pytest.mark.parametrize("page", [DESKTOP, SLOW_PHONE], indirect=True)  # and among the slow on a phone
 with gr.Blocks():
     COMPONENTS = layout.create_components(ServerConfig())
 HANDLERS = Handlers(COMPONENTS, ServerConfig())  # for tests that need no server

@@ -18,29 +18,16 @@ from playwright.sync_api import Browser, Page, expect
 from page import handlers, server
 from styletransfer import metadata
 from tests.data import PAINTING, PHOTO
-from tests.page.helpers import MINUTE, NEVER_EARLY, large_request, open_section, slider
-
-DESKTOP, PHONE = pytest.param((1280, 900), id="desktop"), pytest.param((390, 844), id="phone")
-SLOW_PHONE = pytest.param((390, 844), id="phone", marks=pytest.mark.slow)
-on_both = pytest.mark.parametrize("page", [DESKTOP, PHONE], indirect=True)
-SLOW_DESKTOP = pytest.param((1280, 900), id="desktop", marks=pytest.mark.slow)
-on_phone = pytest.mark.parametrize("page", [SLOW_DESKTOP, PHONE], indirect=True)  # and slowly on a desktop
-on_desktop = pytest.mark.parametrize("page", [DESKTOP, SLOW_PHONE], indirect=True)  # and among the slow on a phone
-
-
-@pytest.fixture
-def page(url: str, browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
-    width, height = request.param
-    page = browser.new_page(viewport={"width": width, "height": height})
-    page.set_default_timeout(MINUTE)
-    expect.set_options(timeout=MINUTE)
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.goto(url)
-    yield page
-    page.close()
-    assert not errors
+from tests.page.helpers import (
+    MINUTE,
+    NEVER_EARLY,
+    large_request,
+    on_both,
+    on_desktop,
+    on_phone,
+    open_section,
+    slider,
+)
 
 
 def count_points(page: Page) -> int:
@@ -96,11 +83,12 @@ def test_paint_without_a_photo_says_so_and_can_be_pressed_again(page: Page) -> N
 @on_desktop
 def test_a_broken_file_says_so_and_keeps_the_painting(page: Page, tmp_path: Path) -> None:
     (tmp_path / "holiday.png").write_bytes(PHOTO.read_bytes()[:2000])
-    page.set_input_files("#photo input[type=file]", tmp_path / "holiday.png")
     page.set_input_files("#painting input[type=file]", PAINTING)
     expect(page.locator("#painting img")).to_be_visible()
+    page.set_input_files("#photo input[type=file]", tmp_path / "holiday.png")
+    expect(page.locator("#notice")).to_contain_text("holiday.png is damaged")
     page.get_by_role("button", name="Paint", exact=True).click()
-    expect(page.get_by_text("holiday.png")).to_be_visible()
+    expect(page.get_by_text("Choose a photo first.")).to_be_visible()
     expect(page.get_by_role("button", name="Paint", exact=True)).to_be_enabled()
     expect(page.locator("#outcome")).to_have_count(0)  # nothing to see there
     expect(page.locator("#painting img")).to_be_visible()
