@@ -198,7 +198,8 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     buttons = [c.start, c.surprise, c.more, c.pause, c.stop]
     progress = [c.result, c.status, c.plot, c.download]  # what /stylize returns
     results = [c.download, c.time_lapse, c.compare, c.history]
-    at_once: dict[str, Any] = {"queue": False, "api_visibility": "private"}
+    # Without progress, since Gradio would show it, and an error, on top of what the visitor sees.
+    at_once: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
     in_turn: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "paint"}
     # Wherever a drop zone is read: the handlers check the other inputs (see Handlers.check_ranges).
     raw: dict[str, Any] = {"preprocess": False}
@@ -244,8 +245,9 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     preset_chosen.then(handlers.steer, steering, **raw, **at_once)
     page.load(None, js=GIVE_FILES_TO_UPLOADS)
     for zone, upload in c.uploads.items():
-        changed: dict[str, Any] = {"outputs": [zone, upload, *settings, c.notice], "show_progress_on": upload}
-        taken = upload.upload(partial(handlers.take_picture, zone), upload, **changed, **raw, **at_once)
+        reading: dict[str, Any] = {**raw, **at_once, "show_progress": "full", "show_progress_on": upload}
+        changed = [zone, upload, *settings, c.notice]
+        taken = upload.upload(partial(handlers.take_picture, zone), upload, changed, **reading)
         taken.then(None, js=SCROLL_TO_NOTICE)
         taken.then(handlers.steer, steering, **raw, **at_once)
     for zone in (c.photo, c.painting):
@@ -257,7 +259,6 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
             handlers.preview_colours,
             [c.session, c.photo, c.painting, colours],
             c.preview,
-            show_progress="hidden",
             **raw,
             **at_once,
         )

@@ -16,10 +16,9 @@ import httpx
 import pytest
 from gradio_client import Client
 
-import app
 from page import server
 from tests.data import ROOT
-from tests.page.helpers import small_request
+from tests.page.helpers import parse_options, small_request
 
 Refusal = Callable[..., str]
 
@@ -31,7 +30,7 @@ def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     def start(*options: str) -> str:
         monkeypatch.setattr("sys.argv", ["app.py", *options])
         with pytest.raises(SystemExit) as ended:
-            app.parse_options()
+            parse_options()
         assert ended.value.code == 2
         return capsys.readouterr().err.splitlines()[-1]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from gradio_client import handle_file
 from PIL import Image
 from playwright.sync_api import Locator, Page
 
+import app
 from page import controls, layout
 from page.config import ServerConfig
 from page.handlers import Handlers
@@ -31,6 +34,12 @@ with gr.Blocks():
     COMPONENTS = layout.create_components(ServerConfig())
 HANDLERS = Handlers(COMPONENTS, ServerConfig())  # for tests that need no server
 NEVER_EARLY = {**PRESETS, "balanced": replace(PRESETS["balanced"], tolerance=0)}  # runs to its last step
+
+
+def parse_options() -> argparse.Namespace:
+    """The page's options, read in a thread of its own: in this one Playwright may have a loop of asyncio."""
+    with ThreadPoolExecutor() as thread:
+        return thread.submit(app.parse_options).result()
 
 
 def large_request(**changes: Any) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from playwright.sync_api import Browser, FrameLocator, Page, expect
 import app
 from tests.data import PAINTING, PHOTO, ROOT
 from tests.page.conftest import serve
-from tests.page.helpers import MINUTE
+from tests.page.helpers import MINUTE, parse_options
 
 FRONTEND = Path(gradio.__file__).parent / "templates" / "frontend"
 CALL = """async (address) => {
@@ -144,9 +144,9 @@ def test_a_mistyped_origin_ends_the_start_with_one_sentence() -> None:
 def test_origins_are_read_from_the_options_or_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STYLETRANSFER_ALLOW_ORIGIN", "https://a.example, null\nhttp://B.example:80/")
     monkeypatch.setattr("sys.argv", ["app.py"])
-    assert app.parse_options().allow_origin == ["https://a.example", "null", "http://b.example"]
+    assert parse_options().allow_origin == ["https://a.example", "null", "http://b.example"]
     monkeypatch.setattr("sys.argv", ["app.py", "--allow-origin", "https://c.example", "--allow-origin", "null"])
-    assert app.parse_options().allow_origin == ["https://c.example", "null"]
+    assert parse_options().allow_origin == ["https://c.example", "null"]
     monkeypatch.delenv("STYLETRANSFER_ALLOW_ORIGIN")
     monkeypatch.setattr("sys.argv", ["app.py"])
-    assert app.parse_options().allow_origin == []
+    assert parse_options().allow_origin == []
