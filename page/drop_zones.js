@@ -20,6 +20,7 @@
     zone.querySelector("[aria-dropeffect]")?.dispatchEvent(new DragEvent("dragleave"));
     const first = new DataTransfer();
     first.items.add(files[0]);
+    if (event.type === "change") event.target.value = "";  // so that the same file can be chosen once more
     const input = await findUpload(zone);
     input.files = first.files;
     input.dispatchEvent(new Event("change", { bubbles: true }));

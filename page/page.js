@@ -1,9 +1,11 @@
 /* What the page does besides Gradio: its tab keeps a secret by which the server finds the visit again after a reload,
    says when it is being closed, shows every error, and does not load itself again when that would lose the visit. */
 window.visit = (() => {
-  /* By the address of this page: behind a proxy, the server may not know its own. */
-  const root = new URL(window.gradio_config.root, location.href).pathname.replace(/\/$/, "");
-  const tell = (what) => navigator.sendBeacon(`${root}/visit/${what}`, token());
+  /* A component in the page of another site has no configuration here, and its visits end with that page. Otherwise
+     by the address of this page: behind a proxy, the server may not know its own. */
+  const config = window.gradio_config;
+  const root = config && new URL(config.root, location.href).pathname.replace(/\/$/, "");
+  const tell = (what) => config && navigator.sendBeacon(`${root}/visit/${what}`, token());
   let secret = "";
 
   function token() {
@@ -56,7 +58,7 @@ window.visit = (() => {
     if (restarted) throw new Error("The server was restarted.");
     const response = await fetchFromServer(resource, options);
     const { app_id: id } = await response.clone().json();
-    if (id !== window.gradio_config.app_id) {
+    if (config && id !== config.app_id) {
       restarted = true;
       say("The server was restarted. Save what you want to keep, then reload the page.");
       throw new Error("The server was restarted.");
