@@ -497,7 +497,7 @@ class Handlers:
         if desk.preset and desk.values:
             changes[c.preset] = desk.preset
             changes |= {c.controls[name]: value for name, value in desk.values.items()}
-        if current and not session.run and current in session.results:
+        if current in session.results and not session.running:
             changes |= self._show_result(current)
         changes[c.outcome] = gr.update(visible=session.has_output)
         return changes
@@ -506,7 +506,11 @@ class Handlers:
         """The page of a visit was loaded again: show how its run goes on, if there is one."""
         yield gr.skip()
         if session.run:
-            yield from self._show_run(session, session.run)
+            try:
+                yield from self._show_run(session, session.run)
+            except Exception:  # the page says why, once
+                session.run = None
+                raise
 
     def make_link(self, photo: File, painting: File, preset: str, *values: Any) -> str:
         """Return the query of a link to these settings."""

@@ -184,7 +184,7 @@ def copied(tmp_path: Path) -> Path:
 def refused_upload(folder: Path, space: str = "anna/demo") -> str:
     """What the upload says that refuses to start in a folder."""
     command = [sys.executable, "-m", "scripts.upload_space", space, "--dry-run"]
-    environment = {**os.environ, "GIT_CEILING_DIRECTORIES": str(folder.parent)}
+    environment = {**os.environ, "GIT_CEILING_DIRECTORIES": str(folder.parent), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr

@@ -622,6 +622,7 @@ def test_a_full_disk_costs_one_line_and_an_older_picture_stays(
     assert sorted(path.name for path in desk.iterdir()) == ["out.png", "painting.png", "photo.png"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_terminal_saves_what_was_painted(desk: Path) -> None:
     flags = [*SMALL, "--iterations", "2000", "--log", str(desk / "losses.csv")]
     pictures = [str(desk / name) for name in ("photo.png", "painting.png")]
@@ -912,6 +913,7 @@ def test_a_run_whose_progress_nobody_reads_any_more_goes_on(desk: Path) -> None:
     assert_is_painting(out)
 
 
+@pytest.mark.slow
 def test_a_message_that_nobody_reads_costs_no_exit_code(desk: Path) -> None:
     read, write = os.pipe()
     os.close(read)

@@ -53,6 +53,7 @@ def test_a_black_mask_is_no_mask(photo, painting, vgg16):
     assert np.array_equal(array(masked.picture), array(plain.picture))
 
 
+@pytest.mark.slow
 def test_a_mask_is_stretched_over_the_whole_photo_and_its_white_part_is_kept(photo, painting, vgg16):
     tall = Image.fromarray(np.repeat([[0, 255]], 600, axis=0).repeat(20, axis=1).astype(np.uint8))
     assert tall.size == (40, 600)

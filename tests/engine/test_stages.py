@@ -130,6 +130,7 @@ def test_a_search_in_parts_changes_nothing_of_the_picture(search, monkeypatch):
     assert np.array_equal(array(in_parts[-1].picture), array(at_once[-1].picture))
 
 
+@pytest.mark.slow
 def test_a_later_search_shows_the_last_frame_again(photo, painting, vgg16, monkeypatch):
     monkeypatch.setattr(neighbours, "CHUNK", 480 * 96)
     settings = quick(objective="neighbours", size=384, stages=3, iterations=9)
@@ -161,6 +162,7 @@ def test_settings_sent_during_the_first_search_hold_from_the_first_step(search):
     assert [frame.losses for frame in frames if frame.iteration] == [frame.losses for frame in plain]
 
 
+@pytest.mark.slow
 def test_strokes_sent_during_a_search_are_those_that_are_searched(photo, painting, search):
     run = search()
     next(run)

@@ -542,6 +542,7 @@ def test_download_can_be_called_off_from_its_progress(checkpoints: Path) -> None
     assert list(checkpoints.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_program_that_ends_during_a_download_in_the_background_leaves_nothing(
     server: Server, checkpoints: Path
 ) -> None:

@@ -134,6 +134,7 @@ def test_a_mistyped_origin_is_refused_at_the_start(origin: str) -> None:
         app.read_origin(origin)
 
 
+@pytest.mark.slow
 def test_a_mistyped_origin_ends_the_start_with_one_sentence() -> None:
     for done in (run_app("--allow-origin", "site.example"), run_app(environment="null, site.example")):
         assert done.returncode == 2

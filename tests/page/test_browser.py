@@ -113,6 +113,7 @@ def annotations(page: Page) -> list[str]:
     )
 
 
+@pytest.mark.slow
 @on_desktop
 def test_a_slider_moved_during_a_run_changes_it_and_pause_and_more_work(page: Page) -> None:
     paint_example(page, 2000)
@@ -201,6 +202,7 @@ def full_queue(url: str, connect: Callable[[str], Client]) -> Iterator[None]:
         job.cancel()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("full_queue")
 def test_a_full_queue_is_reported_only_to_visitors_who_press_paint(url: str, browser: Browser) -> None:
     page = browser.new_page()
@@ -240,6 +242,7 @@ def test_the_photos_own_colours_are_previewed_at_once(page: Page) -> None:
     page.wait_for_function(f"document.querySelector('#preview img').src != '{before}'")
 
 
+@pytest.mark.slow
 @on_desktop
 def test_a_person_saves_the_picture_and_restores_its_settings_by_link_and_by_file(
     url: str, page: Page, tmp_path: Path

@@ -42,6 +42,7 @@ def test_the_status_says_that_vgg16_paints_in_place_of_vgg19(client: Client) -> 
     assert "Painted with VGG-16" in client.predict(**large_request(iterations=1))[1]
 
 
+@pytest.mark.slow
 def test_a_cancelled_job_makes_room_for_the_next(client: Client) -> None:
     job = client.submit(**large_request(iterations=2000, size=128))
     next(iter(job))

@@ -96,9 +96,10 @@ def test_a_weight_that_is_too_large_does_not_lose_the_picture(
     assert png(last).is_file()
 
 
+@pytest.mark.slow
 def test_a_paused_run_does_no_work_and_continues_where_it_was(every_update: None) -> None:
     session = Session()
-    run = paint(session, iterations=200)
+    run = paint(session, iterations=80)
     wait_for_picture(run)
     assert HANDLERS.toggle_pause(session) == "Continue"
     while "Paused" not in str(next(run)):
@@ -106,10 +107,10 @@ def test_a_paused_run_does_no_work_and_continues_where_it_was(every_update: None
     assert session.run
     done = len(session.run.losses)
     assert all(COMPONENTS.result not in next(run) for _ in range(2))
-    assert len(session.run.losses) == done < 200
+    assert len(session.run.losses) == done < 80
     assert HANDLERS.toggle_pause(session) == "Pause"
     *_, last = run
-    assert "200 of 200" in status(last)
+    assert "80 of 80" in status(last)
 
 
 def test_stop_ends_a_paused_run_with_its_picture(every_update: None) -> None:
@@ -123,6 +124,7 @@ def test_stop_ends_a_paused_run_with_its_picture(every_update: None) -> None:
     assert png(last).is_file()
 
 
+@pytest.mark.slow
 def test_more_continues_the_last_picture(every_update: None) -> None:
     session = Session()
     first = list(paint(session))[-1]

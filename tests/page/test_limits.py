@@ -22,6 +22,7 @@ from styletransfer.cpu import memory
 from tests.page.helpers import small_request
 
 
+@pytest.mark.slow
 def test_a_size_that_memory_does_not_allow_is_refused_with_one_that_it_does(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -91,6 +91,7 @@ def test_scripts_and_styles_come_through_whatever_the_proxy_says(url: str) -> No
         assert httpx.get(f"{url.rstrip('/')}{name}", headers=ELSEWHERE).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_refusal_is_logged_once_with_its_reason_and_what_to_do(url: str, caplog: pytest.LogCaptureFixture) -> None:
     misled = {"Host": "127.0.0.1:7860", "Origin": "http://photo.lan"}
     for _ in range(3):

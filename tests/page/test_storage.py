@@ -250,6 +250,7 @@ def test_the_page_asks_again_for_a_photo_that_has_been_deleted(url: str) -> None
     assert "choose it again" in said, said
 
 
+@pytest.mark.slow
 def test_a_photo_that_is_deleted_during_a_run_costs_the_file_and_not_the_picture(tmp_path: Path) -> None:
     photo = save_plain_photo(tmp_path, 5)
     session = Session(is_open=True)

@@ -44,6 +44,7 @@ def test_every_step_has_one_row_of_losses_and_a_search_has_none(request_of: Call
     assert updates[-1].end is RunEnd.FINISHED
 
 
+@pytest.mark.slow
 def test_a_search_in_a_later_stage_has_no_rows_either_and_can_be_stopped(
     request_of: Callable[..., Request], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -172,6 +172,7 @@ def test_a_visitor_who_leaves_ends_the_run_in_another_process(zero_gpu: list[int
     assert time.monotonic() - started < 15
 
 
+@pytest.mark.slow
 def test_a_refusal_keeps_its_sentence_from_another_process(zero_gpu: list[int], tmp_path: Path) -> None:
     (tmp_path / "notes.jpg").write_text("no picture")
     with pytest.raises(gradio.Error, match=r"notes\.jpg is not in a readable format"):
