@@ -32,7 +32,11 @@ SECONDS_PER_PLOT = 1.5
 STEPS_OF_MORE = 20
 PREVIEW_SIZE = 320  # pixels of the long side
 SHOWN_ENDS = {RunEnd.FINISHED: "Finished", RunEnd.STOPPED: "Stopped"}
-RESTARTED = "The server was restarted since this page was opened. Save what you want to keep, then reload the page."
+RESTARTED = (
+    "The server was restarted since this page was opened, or the page was left for too long. Save what you want to "
+    "keep, then reload the page."
+)
+FULL_DISK = "The disk of this server is full: your change could not be applied."
 log = logging.getLogger(__name__)
 
 File = dict[str, Any] | None
@@ -219,7 +223,8 @@ class Handlers:
         named: dict[str, Any] = {what.replace(" ", "_"): path for what, path in files.items()}
         session.desk = session.desk._replace(**named)
         photo_path, *paintings = (path for path in files.values() if path)
-        if not session.is_open:  # a program, which has not pressed a button
+        # A program has pressed no button; of two tabs of a visit that wait, the first has used the last one's.
+        if not session.is_open or not session.control.folder.exists():
             session.renew_control()
         return Request(
             photo=photo_path,
@@ -304,27 +309,42 @@ class Handlers:
         session.add(result)
         if not session.is_open:
             result.delete_extras()
-        session.run = None
+        if session.run is run:
+            session.run = None
+            session.running = False
         return ""
 
     # Before, during and after a run
 
     def start_run(self, session: Session) -> Changes:
-        """Paint or More was pressed: say so until the run's turn comes. Raises gr.Error if the server was restarted."""
-        if not session.is_open:
-            raise gr.Error(RESTARTED, title="Reload this page", duration=None, print_exception=False)
-        session.renew_control()
+        """Paint or More was pressed: say so until the run's turn comes. Raises gr.Error if it cannot begin."""
+        self._check_is_open(session)
+        if session.run and session.run.is_watched:
+            message = "A picture of this visit is being painted, perhaps in another tab: stop it first, or wait for it."
+            raise gr.Error(message, print_exception=False)
+        if session.run:
+            session.run.control.stop()
+        try:
+            session.renew_control()
+        except OSError as error:
+            raise gr.Error(FULL_DISK, print_exception=False) from error
         session.running = True
+        VISITS.keep(session)
         return {
             **self._enable_buttons(running=True),
             self.components.status: status_html("Waiting for a free place …"),
             self.components.outcome: gr.update(visible=True),
         }
 
+    def _check_is_open(self, session: Session) -> None:
+        if not session.is_open:
+            raise gr.Error(RESTARTED, print_exception=False)
+
     def finish_run(self, session: Session) -> Changes:
         """The run is over: enable the buttons."""
-        session.running = False
-        return self._enable_buttons(running=False, can_continue=bool(session.current))
+        session.running = bool(session.run and not session.run.is_over)  # one that was begun meanwhile
+        VISITS.keep(session)
+        return self._enable_buttons(session.running, can_continue=bool(session.current))
 
     def fail_run(self, session: Session) -> Changes:
         """The run could not start, and a message on the page has said why."""
@@ -339,17 +359,22 @@ class Handlers:
         return {
             c.start: gr.update(interactive=not running),
             c.surprise: gr.update(interactive=not running),
-            c.more: gr.update(interactive=can_continue),
+            c.more: gr.update(interactive=can_continue and not running),
             c.pause: gr.update(interactive=running, value="Continue" if paused else "Pause"),
             c.stop: gr.update(interactive=running),
         }
 
     def stop_run(self, session: Session) -> None:
-        """End the run at its next step; its picture is kept."""
+        """End the run at its next step; its picture is kept. Raises gr.Error if the server was restarted."""
+        self._check_is_open(session)
         session.control.stop()
 
     def toggle_pause(self, session: Session) -> str:
-        """Pause the run, or let it go on; returns the new label of the button."""
+        """Pause the run, or let it go on; returns the new label of the button.
+
+        Raises gr.Error if the server was restarted.
+        """
+        self._check_is_open(session)
         session.control.paused = not session.control.paused
         return "Continue" if session.control.paused else "Pause"
 
@@ -363,9 +388,7 @@ class Handlers:
             if session.running:
                 session.control.send(settings)
         except OSError as error:
-            raise gr.Error(
-                "The disk of this server is full: your change could not be applied.", print_exception=False
-            ) from error
+            raise gr.Error(FULL_DISK, print_exception=False) from error
         except (gr.Error, StyleTransferError, TypeError, ValueError, OverflowError):
             pass  # the visitor is still typing the number
 
@@ -475,17 +498,23 @@ class Handlers:
         `query` is that of a link. A page that is loaded again shows what it showed, and not the link once more.
         """
         found = VISITS.open(token, session)
-        changes: Changes = {self.components.session: found}
+        changes: Changes = {}
+        if found is not session:  # Gradio lets a state that was set expire
+            changes[self.components.session] = found
         if query and not (is_reload and found.desk.photo):
+            if found.run:
+                found.run.control.stop()  # nobody would see how it goes
             changes[self.components.link_query] = query
         elif found is not session:
             changes[self.components.returned] = secrets.token_hex(8)  # a change, each time
-        return changes
+        return changes or gr.skip()
 
     def return_to_visit(self, session: Session) -> Changes:
         """The page of a visit was loaded again: show what it showed."""
         c, desk, current = self.components, session.desk, session.current
+        was_waiting = session.running and not session.run
         session.running = bool(session.run and not session.run.is_over)
+        VISITS.keep(session)
         # A file may have been deleted meanwhile, to make room.
         session.results = [result for result in session.results if Path(result.file).is_file()]
         drop_zones: Changes = {c.photo: desk.photo, c.painting: desk.painting, c.second_painting: desk.second_painting}
@@ -499,13 +528,21 @@ class Handlers:
             changes |= {c.controls[name]: value for name, value in desk.values.items()}
         if current in session.results and not session.running:
             changes |= self._show_result(current)
-        changes[c.outcome] = gr.update(visible=session.has_output)
+        if session.running:
+            changes[c.status] = status_html("Looking for your picture …")
+        lost = "Your place in the queue was lost with the connection: press Paint again."
+        changes |= self._notify(lost if was_waiting else "")
+        changes[c.outcome] = gr.update(visible=session.has_output or session.running)
         return changes
 
     def watch_again(self, session: Session) -> Iterator[Changes]:
         """The page of a visit was loaded again: show how its run goes on, if there is one."""
+        c = self.components
         yield gr.skip()
-        if session.run:
+        if session.current and not session.run and not session.running:  # its run may just have ended
+            shown = self._show_result(session.current)
+            yield {part: shown[part] for part in (c.result, c.status, c.plot, c.download)}
+        elif session.run:
             try:
                 yield from self._show_run(session, session.run)
             except Exception:  # the page says why, once

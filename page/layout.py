@@ -271,7 +271,7 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     page.load(handlers.open_visit, opened, [c.session, c.link_query, c.returned], js=READ_TAB, **at_once)
     c.link_query.change(handlers.follow_link, c.link_query, [c.photo, c.painting, *settings, c.notice], **at_once)
     shown_again = [
-        *(c.photo, c.painting, c.second_painting, *settings, *buttons, c.outcome, c.result, c.status, c.plot),
+        *(c.photo, c.painting, c.second_painting, *settings, *buttons, c.outcome, c.result, c.status, c.plot, c.notice),
         *(c.download, c.time_lapse, c.compare, c.history),
     ]
     returned = c.returned.change(handlers.return_to_visit, c.session, shown_again, **at_once)

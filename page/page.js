@@ -46,7 +46,7 @@ window.visit = (() => {
     const response = await fetchFromServer(resource, options);
     /* Gradio shows no error of an event that does not wait in the queue. */
     if (response.status === 500 && address.includes("/run/")) {
-      const { error } = await response.clone().json();
+      const { error } = await response.clone().json().catch(() => ({}));  // a proxy's page has none
       if (error) say(error);
     }
     return response;
@@ -57,9 +57,11 @@ window.visit = (() => {
   async function fetchId(resource, options) {
     if (restarted) throw new Error("The server was restarted.");
     const response = await fetchFromServer(resource, options);
+    if (!response.ok) return response;
     const { app_id: id } = await response.clone().json();
     if (config && id !== config.app_id) {
       restarted = true;
+      document.body.classList.add("restarted");
       say("The server was restarted. Save what you want to keep, then reload the page.");
       throw new Error("The server was restarted.");
     }

@@ -21,6 +21,7 @@ GRACE_SECONDS = 20.0  # how long a run goes on when its connection is lost
 RETURN_SECONDS = 1.5  # how long it goes on when its tab says that it is closed; it may only be reloading
 MAX_PAUSE_SECONDS = 120.0  # other visitors may be waiting
 SECONDS_PER_SIGN = 0.5  # a watcher gets something at least this often, and Gradio then notices who has left
+RUNS: set[Run] = set()  # those that are on, or wait for their turn
 OUTCOMES = {RunEnd.FINISHED: "finished", RunEnd.STOPPED: "stopped"}
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,8 @@ class Run:
         self.message = ""  # why the picture could not be saved
         self.is_waiting = True  # for the run of somebody else
         self.is_over = False
-        self._request, self._save, self._preset, self._grace = request, save, preset, grace
+        self.request = request
+        self._save, self._preset, self._grace = save, preset, grace
         self._latest: Update | None = None
         self._error: Exception | None = None
         self._changed = threading.Condition()
@@ -58,6 +60,7 @@ class Run:
 
     def start(self) -> None:
         """Begin in the background, as soon as no other run is on."""
+        RUNS.add(self)
         # Where the GPU is shared, the visitor's quota is found by the context of the call.
         threading.Thread(target=copy_context().run, args=(self._paint,), daemon=True).start()
 
@@ -93,12 +96,19 @@ class Run:
                 self._deadline = math.inf if self._watchers else soonest
 
     def expect_end(self) -> None:
-        """The visitor's tab says that it is being closed: stop soon, unless it comes back."""
-        self._deadline = min(self._deadline, time.monotonic() + RETURN_SECONDS)
+        """The visitor's tab says that it is being closed: stop soon, unless it comes back or another tab watches."""
+        with self._changed:
+            if self._watchers <= 1:
+                self._deadline = min(self._deadline, time.monotonic() + RETURN_SECONDS)
 
     def expect_watcher(self) -> None:
         """The visitor's tab is back, and will watch when it has loaded the page."""
         self._deadline = time.monotonic() + self._grace
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether it is on and somebody sees it."""
+        return not self.is_over and self._watchers > 0
 
     @property
     def _is_abandoned(self) -> bool:
@@ -111,17 +121,20 @@ class Run:
                 self._stop_if_abandoned()
             try:
                 self.is_waiting = False
-                for update in worker.run(self._request):
+                for update in worker.run(self.request):
                     self._take(update)
                     self._stop_if_abandoned()
                     self._wait_while_paused()
             finally:
                 worker.COMPUTE_LOCK.release()
         except Exception as error:
+            if not isinstance(error, gr.Error):  # it has its sentence
+                log.exception("a run failed")
             self._error = error
         finally:
+            RUNS.discard(self)
             steps = self._latest.iteration if self._latest else 0
-            facts = self._request.settings.size, self._preset, time.monotonic() - started, steps, self._outcome
+            facts = self.request.settings.size, self._preset, time.monotonic() - started, steps, self._outcome
             log.info("job size=%s preset=%s seconds=%.1f evaluations=%d outcome=%s", *facts)
             self.control.forget()
             with self._changed:
@@ -134,8 +147,9 @@ class Run:
             self._outcome = "refused" if update.expected else "failed"
             self._error = gr.Error(update.message, title="Cannot paint this", print_exception=False)
             return
-        self.losses += update.losses
-        self.marks |= update.marks
+        # New objects, since a watcher may be drawing the old ones.
+        self.losses = [*self.losses, *update.losses]
+        self.marks = {**self.marks, **update.marks}
         self.time_lapse.add(update.picture)
         if update.end:
             self._outcome = "left" if self._is_abandoned else OUTCOMES[update.end]

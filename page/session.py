@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import shutil
 import tempfile
+import time
 import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -15,12 +16,13 @@ from typing import Any, NamedTuple
 from gradio.utils import get_upload_folder
 
 from .results import SavedResult
-from .run import Run
+from .run import RUNS, Run
 from .storage import VISIT_PREFIX
 from .worker import RunControl
 
 MAX_RESULTS = 24
 TOKEN_LENGTH = 32
+SECONDS_KEPT = 3600.0  # since the last use; Gradio may forget a visit sooner, once its connection was lost
 
 
 class Desk(NamedTuple):
@@ -43,6 +45,7 @@ class Session:
     connection was lost for a moment, even if the visitor is still painting.
     """
 
+    token: str = ""  # by which its tab finds it again
     is_open: bool = False  # whether a page has opened it: not that of a program, nor one from before a restart
     running: bool = False
     has_output: bool = False  # whether the column of the result has been filled
@@ -84,18 +87,16 @@ class Session:
 
     @property
     def files(self) -> set[str]:
-        """The files that this visit needs: what it paints with, and what it has painted."""
-        needed: Iterable[str | None] = (self.desk.photo, self.desk.painting, self.desk.second_painting)
-        return {path for path in needed if path} | {path for result in self.results for path in result.files}
+        """The files that this visit needs: what it would paint with, and what it has painted."""
+        chosen: Iterable[str | None] = (self.desk.photo, self.desk.painting, self.desk.second_painting)
+        return {path for path in chosen if path} | {path for result in self.results for path in result.files}
 
 
 class Visits:
-    """The sessions of tabs that are open, or were a moment ago, by a secret that each tab keeps.
-
-    It holds none of them itself: Gradio keeps a visitor's session as long as the tab is open, and an hour longer.
-    """
+    """The sessions of tabs that are open, or were an hour ago, by a secret that each tab keeps."""
 
     def __init__(self) -> None:
+        self._kept: dict[Session, float] = {}  # when each was last used
         self._sessions: weakref.WeakValueDictionary[str, Session] = weakref.WeakValueDictionary()
 
     def open(self, token: str, fresh: Session) -> Session:
@@ -103,15 +104,25 @@ class Visits:
         could_be_guessed = len(token) < TOKEN_LENGTH
         session = fresh if could_be_guessed else self._sessions.setdefault(token, fresh)
         session.is_open = True
+        session.token = "" if could_be_guessed else token
         return session
+
+    def keep(self, session: Session) -> None:
+        """Keep a session for an hour from now, also if Gradio drops it."""
+        if session.token:
+            self._kept[session] = time.monotonic()
 
     def find(self, token: str) -> Session | None:
         """Return the session of a tab, or None if there is none."""
         return self._sessions.get(token)
 
     def files(self) -> set[str]:
-        """The files that any of these visits needs."""
-        return {file for session in list(self._sessions.values()) for file in session.files}
+        """The files that any of these visits needs, or any run. Forgets the sessions that were not used for an hour."""
+        for session, used in list(self._kept.items()):
+            if time.monotonic() - used > SECONDS_KEPT:
+                del self._kept[session]
+        painted = {file for run in list(RUNS) for file in (run.request.photo, *run.request.paintings)}
+        return painted | {file for session in list(self._sessions.values()) for file in session.files}
 
 
 VISITS = Visits()

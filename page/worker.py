@@ -43,7 +43,8 @@ class RunControl:
 
     def stop(self) -> None:
         """End the run at its next step."""
-        self._stop_file.touch()
+        with suppress(FileNotFoundError):  # it has just ended
+            self._stop_file.touch()
 
     @property
     def stopped(self) -> bool:

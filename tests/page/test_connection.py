@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import socket
@@ -16,13 +17,13 @@ from urllib.parse import urlsplit
 
 import gradio as gr
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from page.run import GRACE_SECONDS
 from page.session import VISITS, Session
 from page.weights_download import Vgg19Download
 from tests.data import PAINTING, PHOTO, ROOT
-from tests.page.helpers import COMPONENTS, HANDLERS, MINUTE, open_section, paint, slider
+from tests.page.helpers import COMPONENTS, HANDLERS, MINUTE, open_section, paint, positions, slider
 
 TOKEN = "0123456789abcdef" * 2
 
@@ -102,6 +103,13 @@ def steps(page: Page) -> int:
     """How many the status says."""
     found = re.search(r"(\d+) of", page.locator("#status").inner_text())
     return int(found[1]) if found else 0
+
+
+def is_on_top(element: Locator) -> bool:
+    """Whether nothing covers the middle of it."""
+    middle = "element => { const box = element.getBoundingClientRect(), x = box.x + box.width / 2"
+    found = "return element.contains(document.elementFromPoint(x, box.y + box.height / 2)); }"
+    return bool(element.evaluate(f"{middle}; {found}"))
 
 
 def wait_for_reload(page: Page, act: Callable[[], None]) -> None:
@@ -230,10 +238,8 @@ def test_a_page_that_was_open_when_the_server_was_restarted_keeps_its_picture_an
     page.get_by_role("button", name="Paint", exact=True).click()
     said = page.locator("#said")
     expect(said).to_contain_text("The server was restarted")
-    picture = page.locator("#result img")
-    expect(picture).to_be_visible()
-    is_on_top = "picture => picture.contains(document.elementFromPoint(...centre(picture.getBoundingClientRect())))"
-    assert picture.evaluate(is_on_top.replace("centre(", "(box => [box.x + box.width / 2, box.y + box.height / 2])("))
+    expect(page.locator("#result img")).to_be_visible()
+    assert is_on_top(page.locator("#result img"))
     said.get_by_role("button", name="Close").click()
     expect(said).to_have_count(0)
     page.locator("#history .thumbnail-lg").first.click()
@@ -246,6 +252,8 @@ def test_a_page_that_was_open_when_the_server_was_restarted_keeps_its_picture_an
     expect(page.locator("#status")).to_contain_text("Painting:", timeout=MINUTE)
     restart()  # in mid-run
     expect(said).to_contain_text("The server was restarted", timeout=MINUTE)
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert is_on_top(said), "and not Gradio's message that it tries to reconnect"
     expect(page.locator("#result img")).to_be_visible()
 
 
@@ -324,6 +332,85 @@ def test_a_press_on_paint_after_a_run_was_left_is_not_stopped_with_it(
     assert "Finished: 4 of 4" in last[COMPONENTS.status]
 
 
+def test_a_second_run_of_a_visit_is_refused_while_the_first_is_on(every_update: None) -> None:
+    session = Session()
+    updates = begin(session)
+    shown = HANDLERS.return_to_visit(session)
+    assert not shown[COMPONENTS.more]["interactive"]
+    assert shown[COMPONENTS.outcome]["visible"], "also before the first picture"
+    with pytest.raises(gr.Error, match="stop it first"):
+        HANDLERS.start_run(session)
+    HANDLERS.stop_run(session)
+    *_, last = updates
+    assert "Stopped" in last[COMPONENTS.status]
+    HANDLERS.start_run(session)
+
+
+def test_a_reload_before_the_first_picture_shows_the_run(every_update: None) -> None:
+    session = Session()
+    updates = paint(session, iterations=2000)
+    next(updates), next(updates)
+    session.has_output = False
+    assert HANDLERS.return_to_visit(session)[COMPONENTS.outcome]["visible"]
+    HANDLERS.stop_run(session)
+    list(updates)
+
+
+def test_a_place_in_the_queue_that_is_lost_is_said() -> None:
+    session = Session(is_open=True)
+    HANDLERS.start_run(session)
+    shown = HANDLERS.return_to_visit(session)
+    assert "press Paint again" in shown[COMPONENTS.notice]["value"]
+    assert shown[COMPONENTS.start]["interactive"]
+    assert not HANDLERS.return_to_visit(session)[COMPONENTS.notice]["value"], "once"
+
+
+def test_the_sentence_of_a_run_that_failed_unseen_is_shown_once_and_the_picture_before_it_stays(
+    every_update: None, tmp_path: Path
+) -> None:
+    session = Session()
+    list(paint(session, iterations=2))
+    HANDLERS.start_run(session)
+    broken = tmp_path / "notes.jpg"
+    broken.write_text("no picture")
+    values = positions().values()
+    run = HANDLERS.stylize(session, {"path": str(broken)}, {"path": str(PAINTING)}, "balanced", *values, None)
+    next(run)
+    with pytest.raises(gr.Error, match="not in a readable format"):
+        list(run)
+    assert HANDLERS.return_to_visit(session)[COMPONENTS.result]
+    with pytest.raises(gr.Error, match="not in a readable format"):
+        list(HANDLERS.watch_again(session))
+    *_, last = HANDLERS.watch_again(session)
+    assert last[COMPONENTS.result]
+
+
+def test_a_visit_is_kept_for_an_hour_after_its_last_run_although_gradio_drops_it(
+    every_update: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = TOKEN.replace("0", "b")
+    session = VISITS.open(token, Session())
+    list(paint(session, iterations=2))
+    file = Path(session.results[0].file)
+    del session
+    gc.collect()
+    VISITS.files()
+    assert VISITS.open(token, Session()).results, "its tab comes back"
+    monkeypatch.setattr("page.session.SECONDS_KEPT", 0.0)
+    VISITS.files()
+    gc.collect()
+    assert VISITS.find(token) is None
+    assert not file.exists()
+
+
+def test_the_pictures_of_a_run_that_is_on_are_needed(every_update: None) -> None:
+    session = Session()
+    updates = begin(session)
+    assert {str(PHOTO), str(PAINTING)} <= VISITS.files()
+    HANDLERS.stop_run(session)
+    list(updates)
+
+
 def test_only_the_tab_that_has_the_secret_finds_a_visit() -> None:
     mine, other = Session(), Session()
     assert VISITS.open(TOKEN, mine) is mine
@@ -344,7 +431,7 @@ def test_a_link_wins_over_the_visit_unless_the_page_is_only_loaded_again() -> No
     token, query = TOKEN.replace("0", "a"), "photo=chelsea&v=2"
     fresh = Session()
     opened = HANDLERS.open_visit(fresh, token, query, False)
-    assert opened == {COMPONENTS.session: fresh, COMPONENTS.link_query: query}
+    assert opened == {COMPONENTS.link_query: query}
     HANDLERS.preview_colours(fresh, {"path": str(PHOTO)}, {"path": str(PAINTING)}, "painting")
     again = HANDLERS.open_visit(Session(), token, query, True)
     assert again[COMPONENTS.session] is fresh
