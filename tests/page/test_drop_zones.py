@@ -63,6 +63,7 @@ def assert_shown(page: Page, zone: str, name: str, width: int = 160, height: int
     )
     size = page.locator(f"{zone} img").evaluate("image => [image.naturalWidth, image.naturalHeight]")
     assert size == [width, height]
+    page.wait_for_timeout(1000)  # Gradio now empties the upload; what comes at that very moment is lost
 
 
 @on_desktop
