@@ -9,12 +9,12 @@ from typing import Any
 import gradio as gr
 
 from styletransfer.errors import StyleTransferError
-from styletransfer.settings import PRESETS, STEERABLE, Settings, knobs
+from styletransfer.settings import LIKENESS, PRESETS, STEERABLE, Settings, knobs
 
 LABELS = {
     "size": "Size",
     "iterations": "Steps",
-    "objective": "Style loss",
+    "objective": "Objective: what counts as the same style",
     "faces": "Keep faces",
     "style_weight": "Strength of the style β",
     "content_weight": "Likeness to the photo α",
@@ -24,6 +24,15 @@ LABELS = {
     "mix": "Share of the second painting",
 }
 """The settings that have a control on the page, in the order in which /stylize takes them."""
+CHOICE_LABELS = {
+    "painting": "Of the painting",
+    "luminance": "Of my photo",
+    "matched": "Of the painting, tinted like my photo",
+    "auto": "Auto: neighbours for the large shapes, then moments",
+    "neighbours": "Neighbours (2022): the nearest spot of the painting, for every spot",
+    "moments": "Moments: mean and covariance of each layer, which also paint skies and walls",
+    "gram": "Gatys et al. (2016): Gram matrices, the paper's own",
+}
 
 if missing := set(STEERABLE) - LABELS.keys():
     raise RuntimeError(f"These settings can be changed during a run but have no label here: {', '.join(missing)}.")
@@ -39,7 +48,8 @@ def control(name: str, settings: Settings) -> gr.Slider | gr.Radio | gr.Checkbox
     """Build the slider (radio buttons, tick box) of the setting called `name`, showing its value in `settings`."""
     knob, label, value = knobs()[name], LABELS[name], getattr(settings, name)
     if knob.choices:
-        return gr.Radio(list(knob.choices), value=value, label=label, info=knob.help, elem_id=name)
+        choices: list[Any] = [(CHOICE_LABELS[choice], choice) for choice in knob.choices]
+        return gr.Radio(choices, value=value, label=label, elem_id=name)
     if isinstance(value, bool):
         return gr.Checkbox(value=value, label=label, info=knob.help, elem_id=name)
     return gr.Slider(
@@ -82,3 +92,8 @@ def find_preset(settings: Settings) -> str | None:
     """
     changes: dict[str, Any] = {name: getattr(settings, name) for name in (*CONTROLS, "precision")}
     return next((name for name, preset in PRESETS.items() if replace(preset, **changes) == settings), None)
+
+
+def name_likeness(content_weight: float) -> str | None:
+    """Return the position of the likeness dial that stands for α, or None if it is between two of them."""
+    return next((name for name, weight in LIKENESS.items() if weight == content_weight), None)

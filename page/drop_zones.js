@@ -1,27 +1,53 @@
 // Gradio's drop zones refuse a file by the type that the system gives it, and empty themselves before they know. So
 // each file that is chosen in a drop zone, or dropped on it, goes to the upload that belongs to it (see drop_zones.py).
 (accepted) => {
+  const limit = () => window.gradio_config?.max_file_size ?? Infinity;  // bytes
+  const tooLarge = () => `More than ${limit() >> 20} MB: choose a smaller file.`;
   const zoneOf = (event) => event.target instanceof Element && event.target.closest(".drop-zone");
 
-  const findUpload = async (zone) => {
-    for (;;) {  // an upload that is at work has no input
-      const input = document.querySelector(`#${zone.id}-upload input[type=file]`);
-      if (input) return input;
-      await new Promise((wake) => setTimeout(wake, 100));
+  const say = (zone, sentence, isError) => {
+    zone.querySelector(".zone-note")?.remove();
+    if (!sentence) return;
+    const note = Object.assign(document.createElement("p"), { className: "zone-note", textContent: sentence });
+    note.setAttribute("role", isError ? "alert" : "status");
+    zone.append(note);
+  };
+
+  // Files on their way, by name. They are told apart by it in the request that carries them.
+  const onTheirWay = new Map();
+  const fetchFromServer = window.fetch;
+  window.fetch = async (resource, options) => {
+    const files = options?.body instanceof FormData ? options.body.getAll("files") : [];
+    const zones = files.map(({ name }) => onTheirWay.get(name)).filter(Boolean);
+    if (!zones.length) return fetchFromServer(resource, options);
+    let sentence = "";
+    try {
+      const response = await fetchFromServer(resource, options);
+      if (!response.ok) sentence = response.status === 413 ? tooLarge() : await response.clone().text();
+      return response;
+    } catch (error) {
+      sentence = "The file did not reach the server: choose it again when you are connected.";
+      throw error;
+    } finally {
+      files.forEach(({ name }) => onTheirWay.delete(name));
+      zones.forEach((zone) => say(zone, sentence, true));
     }
   };
 
-  const takeFile = async (event, files) => {
+  const takeFile = (event, files) => {
     const zone = zoneOf(event);
     if (!zone || !files?.length) return;
     event.preventDefault();
     event.stopImmediatePropagation();
     // Gradio has seen the file come, and must see it go.
     zone.querySelector("[aria-dropeffect]")?.dispatchEvent(new DragEvent("dragleave"));
-    const first = new DataTransfer();
-    first.items.add(files[0]);
+    const [file] = files, first = new DataTransfer();
+    first.items.add(file);
     if (event.type === "change") event.target.value = "";  // so that the same file can be chosen once more
-    const input = await findUpload(zone);
+    if (file.size > limit()) return say(zone, tooLarge(), true);
+    onTheirWay.set(file.name, zone);
+    say(zone, `${file.name} is on its way …`);
+    const input = document.getElementById(`${zone.id}-upload`).previousElementSibling;
     input.files = first.files;
     input.dispatchEvent(new Event("change", { bubbles: true }));
   };

@@ -1,7 +1,7 @@
 """The drop zones, in which a visitor chooses a photo and a painting, of any format that the engine reads.
 
 Gradio's own refuse what the system does not call a picture, often HEIC and TIFF, and show what the browser cannot
-decode as a torn picture. Here each drop zone has an upload, a component of its own without a picture. drop_zones.js
+decode as a torn picture. Here each drop zone has an upload, a component of its own. drop_zones.js
 gives the files to it, and `Handlers.take_picture` puts those that can be read into the drop zone. What the drop zone
 holds is the file as it was uploaded; where its format is one that browsers lack, `Previews` shows it as a JPEG.
 """
@@ -29,13 +29,13 @@ NOT_IN_BROWSERS = ("HEIF", "TIFF", "JPEG2000", "PPM")  # the other formats that 
 PREVIEW_SIZE = 1024  # pixels of the long side
 SECONDS_IN_BROWSER = 86400  # the address of an upload has a hash of the file in it
 ENDINGS = sorted(ending for ending, format in Image.registered_extensions().items() if format in images.FORMATS)
-GIVE_FILES_TO_UPLOADS = (
-    f"() => ({Path(__file__).with_suffix('.js').read_text('utf-8')})({json.dumps(','.join(['image/*', *ENDINGS]))})"
-)
+ACCEPTED = ",".join(["image/*", *ENDINGS])
+"""What a file chooser offers: many systems do not count HEIC and TIFF as image/*, and would grey them out."""
+GIVE_FILES_TO_UPLOADS = f"() => ({Path(__file__).with_suffix('.js').read_text('utf-8')})({json.dumps(ACCEPTED)})"
 """JavaScript for when the page has loaded."""
 
 
-def drop_zone(label: str, *, webcam: bool = False) -> gr.Image:
+def drop_zone(label: str, *, webcam: bool = False, visible: Any = True) -> gr.Image:
     """Build a drop zone.
 
     Events that read it need `preprocess=False`, and `file_path` for its value: the engine reads the file as it was
@@ -43,12 +43,18 @@ def drop_zone(label: str, *, webcam: bool = False) -> gr.Image:
     """
     sources: list[Any] = ["upload", "clipboard", *(["webcam"] if webcam else [])]
     look: dict[str, Any] = {"elem_id": label.lower().replace(" ", "-"), "elem_classes": "drop-zone"}
-    return gr.Image(label=label, sources=sources, height=220, buttons=[], **look)
+    placeholder = f"Tap to choose a {label.lower()}, or drop one here"
+    return gr.Image(
+        label=label, sources=sources, height=220, buttons=[], placeholder=placeholder, visible=visible, **look
+    )
 
 
-def upload_of(zone: gr.Image) -> gr.File:
-    """Build the upload of a drop zone. It is seen only while a file is on its way."""
-    return gr.File(label=f"Upload: {zone.label}", height=90, elem_id=f"{zone.elem_id}-upload", elem_classes="upload")
+def upload_of(zone: gr.Image) -> gr.UploadButton:
+    """Build the upload of a drop zone, which is never seen: drop_zones.js says in the zone that a file is on its way.
+
+    A gr.File would have to be emptied after each file, and lose one that came at that moment.
+    """
+    return gr.UploadButton(f"Upload: {zone.label}", visible="hidden", elem_id=f"{zone.elem_id}-upload")
 
 
 def file_path(value: dict[str, Any] | None) -> str | None:

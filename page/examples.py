@@ -1,4 +1,4 @@
-"""The page's own pictures: examples and styles, and the galleries that show them."""
+"""The page's own pictures: examples, sample photos and styles, and the tiles that show them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import csv
 import filecmp
 import random
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import gradio as gr
+from .tiles import Tile
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
+FIRST_EXAMPLE = 2  # the one that the page opens with
 
 
 class Example(NamedTuple):
@@ -35,9 +36,9 @@ def examples() -> list[Example]:
 
 
 def styles() -> list[tuple[str, str]]:
-    """Return the rows of examples/styles.csv: the path of each style, and its title with its maker."""
+    """Return the rows of examples/styles.csv: the path of each style, and its title."""
     with (EXAMPLES / "styles.csv").open(encoding="utf-8") as file:
-        return [(style_path(row["style"]), f"{row['title']} ({row['maker']})") for row in csv.DictReader(file)]
+        return [(style_path(row["style"]), row["title"]) for row in csv.DictReader(file)]
 
 
 def content_path(name: str) -> str:
@@ -61,25 +62,33 @@ def example_name(path: str | None, folder: str) -> str | None:
     return example.stem if example.is_file() and filecmp.cmp(path, example, shallow=False) else None
 
 
-def example_gallery() -> gr.Gallery:
-    """Build the row of the examples' results; pressing one chooses it."""
-    labels = [
-        f"{Path(example.photo).stem} as {Path(example.painting).stem}".replace("-", " ") for example in examples()
-    ]
-    pictures = [(example.result, label) for example, label in zip(examples(), labels, strict=True)]
-    return _gallery(pictures, label="Examples: press one", show_label=False, elem_id="examples", columns=8)
+def example_title(example: Example) -> str:
+    """Return what an example shows, such as "Chelsea as Woodcut"."""
+    titles = dict(styles())
+    return f"{Path(example.photo).stem.capitalize()} as {titles[example.painting]}"
 
 
-def style_gallery() -> gr.Gallery:
-    """Build the gallery of the styles; pressing one chooses it."""
-    return _gallery(styles(), label="Styles: press one", show_label=False, elem_id="styles", columns=3)
+def example_tiles() -> list[Tile]:
+    """The results of the examples."""
+    return [Tile(example.result, example_title(example)) for example in examples()]
 
 
-def _gallery(pictures: list[tuple[str, str]], **look: Any) -> gr.Gallery:
-    plain: dict[str, Any] = {"allow_preview": False, "interactive": False, "buttons": []}
-    return gr.Gallery(pictures, height="auto", object_fit="cover", **plain, **look)
+def sample_photos() -> list[str]:
+    """The paths of the photos, each once."""
+    return list(dict.fromkeys(example.photo for example in examples()))
 
 
-def random_pair() -> tuple[str, str]:
-    """Return the paths of a random photo and a random style."""
-    return random.choice(examples()).photo, random.choice(styles())[0]
+def sample_tiles() -> list[Tile]:
+    """The photos for visitors without one."""
+    return [Tile(photo, Path(photo).stem.capitalize()) for photo in sample_photos()]
+
+
+def style_tiles(own: str | None = None) -> list[Tile]:
+    """The styles, and in the end a tile for the visitor's own painting, of which `own` is the path."""
+    return [*(Tile(path, title) for path, title in styles()), Tile(own, "Your own")]
+
+
+def random_style(other_than: str | None) -> str:
+    """Return the path of a random style, but not of the one at hand."""
+    at_hand = example_name(other_than, "style")
+    return random.choice([path for path, _ in styles() if Path(path).stem != at_hand])

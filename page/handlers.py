@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import random
 import secrets
 import time
 from collections.abc import Iterator, Mapping
@@ -16,16 +17,19 @@ import gradio as gr
 from PIL import Image
 
 from styletransfer import Settings, StyleTransferError, colour, images, metadata
+from styletransfer.settings import LIKENESS
 
 from . import share_link
 from .config import DEFAULT_PRESET, ServerConfig
 from .controls import CONTROLS, LABELS, find_preset, get_preset, slider_values, to_settings
 from .drop_zones import READING, file_path
-from .examples import examples, styles
+from .examples import example_name, examples, random_style, sample_photos, style_tiles
 from .results import SavedResult
 from .run import GRACE_SECONDS, Run
 from .session import VISITS, Session
 from .status import describe_progress, plot_losses, status_html
+from .tiles import tiles_value
+from .viewer import show_example, show_painting, show_result
 from .worker import Request, RunEnd, Update
 
 SECONDS_PER_PLOT = 1.5
@@ -54,20 +58,27 @@ class Components:
     is_reload: gr.Checkbox  # never shown
     link_query: gr.Textbox  # never shown
     returned: gr.Textbox  # changes when a tab has found its visit again; never shown
-    examples: gr.Gallery
+    go: gr.Textbox  # changes when a run may begin; never shown
+    examples: gr.HTML
+    samples: gr.HTML
     photo: gr.Image
     painting: gr.Image
     second_painting: gr.Image
-    uploads: Mapping[gr.Image, gr.File]  # of the drop zones
-    notice: gr.Markdown
+    uploads: Mapping[gr.Image, gr.UploadButton]  # of the drop zones
+    notices: Mapping[gr.Image, gr.Markdown]  # below the drop zones
     start: gr.Button
-    styles: gr.Gallery
+    styles: gr.HTML
+    offer: gr.Row  # to paint another style next, or now
+    offer_text: gr.Markdown
+    paint_next: gr.Button
+    paint_now: gr.Button
     surprise: gr.Button
+    likeness: gr.Radio
     preset: gr.Dropdown
     controls: Mapping[str, gr.Slider | gr.Radio | gr.Checkbox]  # by the name of their setting, in the order of CONTROLS
     preview: gr.Image
-    outcome: gr.Column
-    result: gr.Image
+    viewer: gr.HTML
+    result: gr.Image  # of /stylize, never shown
     status: gr.HTML
     pause: gr.Button
     stop: gr.Button
@@ -75,7 +86,6 @@ class Components:
     download: gr.DownloadButton
     time_lapse: gr.DownloadButton
     plot: gr.Plot
-    compare: gr.ImageSlider
     history: gr.Gallery
     link: gr.Textbox
     share: gr.Button
@@ -100,6 +110,27 @@ class Handlers:
     config: ServerConfig
 
     # Painting
+
+    def paint_on_page(self, session: Session, *inputs: Any) -> Iterator[Changes]:
+        """Paint as `stylize` does, into the viewer."""
+        yield from self._show_on_page(self.stylize(session, *inputs))
+
+    def continue_on_page(self, session: Session, *inputs: Any) -> Iterator[Changes]:
+        """Go on as `continue_painting` does, in the viewer."""
+        yield from self._show_on_page(self.continue_painting(session, *inputs))
+
+    def _show_on_page(self, updates: Iterator[Changes]) -> Iterator[Changes]:
+        """Show a run in the viewer; a refusal stands in the status until the next run."""
+        c = self.components
+        try:
+            for changes in updates:
+                if c.result in changes:
+                    changes[c.viewer] = show_painting(changes.pop(c.result))
+                yield changes
+        except gr.Error as error:
+            if error.print_exception:  # not a sentence of ours
+                raise
+            yield {c.status: status_html(error.message, is_error=True)}
 
     def stylize(
         self,
@@ -257,7 +288,6 @@ class Handlers:
         last_plot, latest, was_paused = 0.0, None, False
         for update in run.watch():
             is_paused = session.control.paused
-            session.has_output = session.has_output or bool(update)
             if update and update.end:
                 result = None if run.message else session.current
                 yield {
@@ -316,8 +346,28 @@ class Handlers:
 
     # Before, during and after a run
 
-    def start_run(self, session: Session) -> Changes:
-        """Paint or More was pressed: say so until the run's turn comes. Raises gr.Error if it cannot begin."""
+    def start_run(self, session: Session, photo: File, painting: File, second_painting: File = None) -> Changes:
+        """Paint was pressed: say which picture is missing, or let the run begin. Raises gr.Error if it cannot."""
+        c = self.components
+        missing = {
+            c.photo: "" if photo else "Choose a photo first, or take one of the samples.",
+            c.painting: "" if painting else "Choose a style first.",
+            c.second_painting: "",
+        }
+        for zone, picture in zip(missing, (photo, painting, second_painting), strict=True):
+            if picture and not Path(picture["path"]).is_file():  # it was uploaded yesterday, say
+                missing[zone] = "This picture is no longer on the server: choose it again."
+        notices = {
+            part: change for zone, sentence in missing.items() for part, change in self._notify(zone, sentence).items()
+        }
+        return notices if any(missing.values()) else {**notices, **self._begin(session), c.go: secrets.token_hex(4)}
+
+    def start_more(self, session: Session) -> Changes:
+        """More was pressed. Raises gr.Error if the run cannot begin."""
+        return self._begin(session)
+
+    def _begin(self, session: Session) -> Changes:
+        """Say that a run waits for its turn. Raises gr.Error if it cannot begin."""
         self._check_is_open(session)
         if session.run and session.run.is_watched:
             message = "A picture of this visit is being painted, perhaps in another tab: stop it first, or wait for it."
@@ -328,31 +378,36 @@ class Handlers:
             session.renew_control()
         except OSError as error:
             raise gr.Error(FULL_DISK, print_exception=False) from error
-        session.running = True
+        session.running, session.wants_next = True, False
         VISITS.keep(session)
         return {
             **self._enable_buttons(running=True),
             self.components.status: status_html("Waiting for a free place …"),
-            self.components.outcome: gr.update(visible=True),
         }
+
+    def surprise(self, session: Session, photo: File, painting: File, second_painting: File) -> Changes:
+        """Surprise me was pressed: paint the visitor's photo, or a sample, in another style."""
+        c = self.components
+        photo_path, style = file_path(photo) or random.choice(sample_photos()), random_style(file_path(painting))
+        started = self.start_run(session, {"path": photo_path}, {"path": style}, second_painting)
+        return {**started, c.photo: photo_path, c.painting: style}
 
     def _check_is_open(self, session: Session) -> None:
         if not session.is_open:
             raise gr.Error(RESTARTED, print_exception=False)
 
     def finish_run(self, session: Session) -> Changes:
-        """The run is over: enable the buttons."""
+        """The run is over: enable the buttons, or begin the one that was asked for meanwhile."""
         session.running = bool(session.run and not session.run.is_over)  # one that was begun meanwhile
         VISITS.keep(session)
+        if session.wants_next and not session.running:
+            return {**self._begin(session), self.components.go: secrets.token_hex(4)}
         return self._enable_buttons(session.running, can_continue=bool(session.current))
 
     def fail_run(self, session: Session) -> Changes:
         """The run could not start, and a message on the page has said why."""
-        return {
-            **self.finish_run(session),
-            self.components.status: status_html("Nothing was painted this time."),
-            self.components.outcome: gr.update(visible=session.has_output),
-        }
+        session.wants_next = False
+        return {**self.finish_run(session), self.components.status: status_html("Nothing was painted this time.")}
 
     def _enable_buttons(self, running: bool, can_continue: bool = False, paused: bool = False) -> Changes:
         c = self.components
@@ -362,6 +417,7 @@ class Handlers:
             c.more: gr.update(interactive=can_continue and not running),
             c.pause: gr.update(interactive=running, value="Continue" if paused else "Pause"),
             c.stop: gr.update(interactive=running),
+            c.offer: gr.update(visible=False),
         }
 
     def stop_run(self, session: Session) -> None:
@@ -393,18 +449,14 @@ class Handlers:
             pass  # the visitor is still typing the number
 
     def show_results(self, session: Session) -> Changes:
-        """The run is over: offer its files and show all pictures of the visit."""
+        """The run is over: offer its files, compare before and after, and show all pictures of the visit."""
         c, last = self.components, session.current
         pictures = [(result.file, result.caption) for result in session.results]
         if not last:  # it could not be saved
             off = gr.update(value=None, interactive=False)
-            return {c.download: off, c.time_lapse: off, c.compare: None, c.history: pictures}
-        return {
-            c.download: gr.update(interactive=True),
-            c.time_lapse: gr.update(value=last.time_lapse, interactive=True),
-            c.compare: (last.before, last.file),
-            c.history: pictures,
-        }
+            return {c.download: off, c.time_lapse: off, c.history: pictures}
+        shown = self._show_result(last)
+        return {**{part: shown[part] for part in (c.viewer, c.download, c.time_lapse)}, c.history: pictures}
 
     # Choosing
 
@@ -414,32 +466,75 @@ class Handlers:
         chosen = {c.photo: example.photo, c.painting: example.painting}
         if session.running:
             return chosen
-        session.has_output = True
+        session.current = None
+        off = gr.update(value=None, interactive=False)
         return {
             **chosen,
             c.preset: DEFAULT_PRESET,
             **self._move_controls(get_preset(DEFAULT_PRESET)),
-            c.result: example.result,
+            c.viewer: show_example(example),
             c.status: status_html("A finished result of this pair. Press Paint to watch it form."),
             c.plot: None,
-            c.download: None,
-            c.outcome: gr.update(visible=True),
+            c.download: off,
+            c.time_lapse: off,
+            c.more: gr.update(interactive=False),
         }
 
-    def choose_style(self, event: gr.SelectData) -> str:
-        """A style was pressed: return it as the painting."""
-        return styles()[event.index][0]
+    def choose_sample(self, event: gr.SelectData) -> Changes:
+        """A sample photo was pressed."""
+        return {self.components.photo: sample_photos()[event.index], **self._notify(self.components.photo, "")}
+
+    def choose_style(
+        self, session: Session, photo: File, painting: File, second_painting: File, event: gr.SelectData
+    ) -> Changes:
+        """A style was pressed: take it, and paint with it at once if the visitor has painted before.
+
+        While a run is on, offer to paint with it next, or now.
+        """
+        c, tile = self.components, style_tiles(session.own_painting)[event.index]
+        chosen = {c.painting: tile.picture, **self._notify(c.painting, "")}
+        if session.running:
+            return {
+                **chosen,
+                c.offer: gr.update(visible=True),
+                c.offer_text: f"**{tile.name}**: your picture is still being painted.",
+            }
+        if session.current and photo:
+            return {**self.start_run(session, photo, {"path": tile.picture}, second_painting), **chosen}
+        return chosen
+
+    def mark_style(self, session: Session, painting: File) -> dict[str, Any]:
+        """The painting has changed: return the styles with a ring around it."""
+        path = file_path(painting)
+        name = example_name(path, "style")
+        if path and not name:
+            session.own_painting = path
+        tiles = style_tiles(session.own_painting)
+        chosen = next((i for i, tile in enumerate(tiles) if tile.picture and Path(tile.picture).stem == name), None)
+        return tiles_value(tiles, len(tiles) - 1 if path and not name else chosen)
+
+    def paint_next(self, session: Session) -> Changes:
+        """Paint with the other style when the run has ended."""
+        session.wants_next = True
+        return {self.components.offer: gr.update(visible=False)}
+
+    def paint_now(self, session: Session) -> Changes:
+        """End the run, whose picture is kept, and paint with the other style."""
+        session.wants_next = True
+        self.stop_run(session)
+        return {self.components.offer: gr.update(visible=False)}
 
     def take_picture(self, zone: gr.Image, upload: dict[str, Any]) -> Changes:
         """A file was chosen for a drop zone: show it there and restore its settings, or say why it cannot be read."""
-        path, emptied = upload["path"], {self.components.uploads[zone]: None}
+        path = upload["path"]
         try:
             with READING:
                 images.load(path)
         except StyleTransferError as error:
-            return {**emptied, **self._notify(str(error))}
-        restored = self._notify("") if zone is self.components.second_painting else self.restore_settings(upload)
-        return {zone: path, **emptied, **restored}
+            return self._notify(zone, str(error))
+        if zone is self.components.second_painting:
+            return {zone: path, **self._notify(zone, "")}
+        return {zone: path, **self.restore_settings(zone, upload)}
 
     def choose_preset(self, name: str) -> Changes:
         """A preset was chosen: move the sliders to its settings."""
@@ -458,26 +553,25 @@ class Handlers:
     def _show_result(self, result: SavedResult) -> Changes:
         c = self.components
         return {
-            c.result: result.file,
+            c.viewer: show_result(result.file, result.before),
             c.status: status_html(f"Picture {result.caption}. Press More to continue it."),
             c.plot: plot_losses(result.losses, result.marks, result.settings, len(result.losses)),
             c.download: gr.update(value=result.file, interactive=True),
             c.time_lapse: gr.update(value=result.time_lapse, interactive=True),
-            c.compare: (result.before, result.file),
         }
 
-    def restore_settings(self, picture: File) -> Changes:
+    def restore_settings(self, zone: gr.Image, picture: File) -> Changes:
         """A picture was uploaded: if it was painted here, restore the settings inside it."""
         path = file_path(picture)
         settings = metadata.read_settings(path) if path else None
         if not settings:
-            return self._notify("")
+            return self._notify(zone, "")
         message = "Settings restored from this picture."
         if not find_preset(settings):
             message += " Some of them are not on this page and were left out; the command line has them all."
         if metadata.is_masked(str(path)):
             message += " It was painted with a mask of what to keep, which is not in the file."
-        return {**self._restore(settings), **self._notify(message)}
+        return {**self._restore(settings), **self._notify(zone, message)}
 
     def follow_link(self, query: str) -> Changes:
         """The page was opened by a link: show what it asks for."""
@@ -487,7 +581,7 @@ class Handlers:
             c.painting: link.painting,
             c.preset: link.preset,
             **self._move_controls(link.settings),
-            **self._notify(f"Ignored in this link: {', '.join(link.ignored)}." if link.ignored else ""),
+            **self._notify(c.photo, f"Ignored in this link: {', '.join(link.ignored)}." if link.ignored else ""),
         }
 
     # Coming back
@@ -530,9 +624,9 @@ class Handlers:
             changes |= self._show_result(current)
         if session.running:
             changes[c.status] = status_html("Looking for your picture …")
-        lost = "Your place in the queue was lost with the connection: press Paint again."
-        changes |= self._notify(lost if was_waiting else "")
-        changes[c.outcome] = gr.update(visible=session.has_output or session.running)
+        elif was_waiting:
+            lost = "Your place in the queue was lost with the connection: press Paint again."
+            changes[c.status] = status_html(lost, is_error=True)
         return changes
 
     def watch_again(self, session: Session) -> Iterator[Changes]:
@@ -541,10 +635,10 @@ class Handlers:
         yield gr.skip()
         if session.current and not session.run and not session.running:  # its run may just have ended
             shown = self._show_result(session.current)
-            yield {part: shown[part] for part in (c.result, c.status, c.plot, c.download)}
+            yield {part: shown[part] for part in (c.viewer, c.status, c.plot, c.download)}
         elif session.run:
             try:
-                yield from self._show_run(session, session.run)
+                yield from self._show_on_page(self._show_run(session, session.run))
             except Exception:  # the page says why, once
                 session.run = None
                 raise
@@ -571,6 +665,10 @@ class Handlers:
             return colour.preview(image, photo_image, painting_image, colours)
         return None
 
+    def turn_likeness(self, name: str) -> float:
+        """The likeness dial was turned: return α."""
+        return LIKENESS[name]
+
     def _move_controls(self, settings: Settings) -> Changes:
         return {self.components.controls[name]: value for name, value in slider_values(settings).items()}
 
@@ -579,5 +677,5 @@ class Handlers:
         preset = find_preset(settings)
         return {**({self.components.preset: preset} if preset else {}), **self._move_controls(settings)}
 
-    def _notify(self, message: str) -> Changes:
-        return {self.components.notice: gr.update(value=message, visible=bool(message))}
+    def _notify(self, zone: gr.Image, message: str) -> Changes:
+        return {self.components.notices[zone]: gr.update(value=message, visible=bool(message))}

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from styletransfer.settings import PRESETS
+from styletransfer.settings import LIKENESS, PRESETS
 
 from .config import ServerConfig
-from .controls import CONTROLS, LIVE_CONTROLS, START_CONTROLS, control
-from .drop_zones import GIVE_FILES_TO_UPLOADS, drop_zone, upload_of
-from .examples import EXAMPLES, example_gallery, random_pair, style_gallery
+from .controls import CONTROLS, LIVE_CONTROLS, control, name_likeness
+from .drop_zones import ACCEPTED, GIVE_FILES_TO_UPLOADS, drop_zone, upload_of
+from .examples import EXAMPLES, FIRST_EXAMPLE, example_tiles, examples, sample_tiles, style_tiles
 from .handlers import Components, Handlers
 from .session import Session
 from .share_link import PARAMETERS
 from .status import status_html
+from .tiles import build_tiles
+from .viewer import build_viewer, show_example
 from .weights_download import Vgg19Download
 from .worker import ZERO_GPU
 
@@ -40,11 +41,25 @@ THEME = gr.themes.Soft(
     button_primary_background_fill="*primary_700",
     button_primary_background_fill_hover="*primary_800",
     button_primary_text_color="white",
+    block_label_background_fill="transparent",
+    block_label_background_fill_dark="transparent",
+    block_label_border_width="0px",
+    block_title_background_fill="transparent",
+    block_title_padding="0px",
     block_label_text_color="*primary_700",
     block_title_text_color="*primary_700",
+    block_label_text_color_dark="*primary_300",
+    block_title_text_color_dark="*primary_300",
     body_text_color_subdued="*neutral_600",
     checkbox_label_background_fill_selected="*primary_700",
 )
+
+TITLE = """<h1>Photo to painting</h1>
+<p>Your photo, repainted like a Van Gogh, a mosaic or a woodcut, while you watch.
+<small>Nobody else sees it, and it is deleted from this server within a day.</small></p>"""
+LABORATORY = """<h2>For the curious: how it is done</h2>
+<p>A network that has learned to recognise pictures compares. The painting keeps the content of your photo (α) and takes
+the style of the painting (β), without noise (γ). The curves show each part of that loss fall, step by step.</p>"""
 
 LOOK: dict[str, Any] = {
     "theme": THEME,
@@ -54,8 +69,7 @@ LOOK: dict[str, Any] = {
 """What `launch` needs to know of the page."""
 
 SCROLL_TO_OUTCOME = """() => setTimeout(() => document.getElementById("outcome")?.scrollIntoView({
-    behavior: "smooth", block: window.innerWidth < 640 ? "start" : "nearest"}), 100)"""
-SCROLL_TO_NOTICE = """() => document.getElementById("notice")?.scrollIntoView({block: "nearest"})"""
+    behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth", block: "start"}), 100)"""
 # The host may add query parameters of its own, so this tests for the page's.
 READ_TAB = f"""session => [session, visit.token(),
     /[?&]({"|".join(PARAMETERS)})=/.test(location.search) ? location.search.slice(1) : "",
@@ -90,90 +104,130 @@ def create_components(config: ServerConfig) -> Components:
     hidden: dict[str, Any] = {"visible": "hidden", "container": False}
     token, is_reload = gr.Textbox(label="Token", **hidden), gr.Checkbox(label="Reload", **hidden)
     link_query, returned = gr.Textbox(label="Query of the link", **hidden), gr.Textbox(label="Returned", **hidden)
-    gr.Markdown(
-        "# Photo to painting\nPress an example, or choose a photo and a painting; then press **Paint** and watch.",
-        elem_id="title",
-    )
-    example_pairs = example_gallery()
+    go = gr.Textbox(label="Go", **hidden)
+    preset_settings = PRESETS[config.preset]
+    controls: dict[str, Any] = {}
+
+    def add_controls(*names: str) -> None:
+        controls.update({name: control(name, preset_settings) for name in names})
+
+    gr.HTML(TITLE, elem_id="title", apply_default_css=False)
     with gr.Row(elem_id="desk"):
-        with gr.Column(scale=5, elem_id="left"):
-            with gr.Column(elem_id="choose"):
-                with gr.Row():
-                    photo, painting = drop_zone("Photo", webcam=True), drop_zone("Painting")
+        with gr.Column(scale=4, min_width=320, elem_id="left"):
+            with gr.Column(elem_id="choose-photo", elem_classes="part"):
+                gr.HTML("<h2>1. Your photo</h2>", apply_default_css=False)
+                photo = drop_zone("Photo", webcam=True)
+                photo_notice = gr.Markdown(visible=False, elem_id="photo-notice", elem_classes="notice")
+                samples = build_tiles(sample_tiles(), label="Sample photos", elem_id="samples")
+                add_controls("faces")
+            with gr.Column(elem_id="choose-style", elem_classes="part"):
+                gr.HTML("<h2>2. A style</h2>", apply_default_css=False)
+                painting = drop_zone("Painting", visible="hidden")
                 uploads = {zone: upload_of(zone) for zone in (photo, painting)}
-                notice = gr.Markdown(visible=False, elem_id="notice")
-                start = gr.Button("Paint", variant="primary", size="lg", elem_id="paint")
-            with gr.Accordion("Styles", open=False):
-                styles = style_gallery()
-                surprise = gr.Button("Surprise me", size="sm")
-            with gr.Accordion("Adjust (also while painting)", open=False):
-                live_controls = {name: control(name, PRESETS[config.preset]) for name in LIVE_CONTROLS}
-                preview = gr.Image(
-                    alt_text="The picture in roughly these colours",
-                    label="Preview of the colours",
-                    format="jpeg",
-                    interactive=False,
-                    height=220,
-                    buttons=[],
-                    elem_id="preview",
+                style_row = build_tiles(
+                    style_tiles(),
+                    label="Styles",
+                    elem_id="styles",
+                    elem_classes="drop-zone",
+                    upload=uploads[painting].elem_id,
+                    accept=ACCEPTED,
                 )
-            with gr.Accordion("Before you start", open=False):
-                preset = gr.Dropdown(list(PRESETS), value=config.preset, label="Preset", filterable=False)
-                start_controls = {name: control(name, PRESETS[config.preset]) for name in START_CONTROLS}
+                painting_notice = gr.Markdown(visible=False, elem_id="painting-notice", elem_classes="notice")
+            with gr.Column(elem_id="paint-bar"):
+                with gr.Row(visible=False, elem_id="offer") as offer:
+                    offer_text = gr.Markdown()
+                    paint_next = gr.Button("Paint it next", size="sm", min_width=80, elem_id="paint-next")
+                    paint_now = gr.Button("Paint it now", size="sm", min_width=80, elem_id="paint-now")
+                with gr.Row():
+                    start = gr.Button("Paint", variant="primary", size="lg", scale=3, min_width=120, elem_id="paint")
+                    surprise = gr.Button("Surprise me", size="lg", scale=2, min_width=100, elem_id="surprise")
+        with gr.Column(scale=6, min_width=320, elem_id="outcome"):
+            with gr.Row(elem_id="stage"):
+                with gr.Column(scale=5, min_width=300, elem_id="picture"):
+                    viewer = build_viewer(show_example(examples()[FIRST_EXAMPLE]))
+                    status = gr.HTML(status_html("Nothing painted yet."), elem_id="status")
+                    with gr.Row(elem_id="run-buttons"):
+                        pause = gr.Button(
+                            "Pause", min_width=70, interactive=False, elem_id="pause", visible=not ZERO_GPU
+                        )
+                        stop = gr.Button("Stop", min_width=70, variant="stop", interactive=False, elem_id="stop")
+                        more = gr.Button("More", min_width=70, interactive=False, elem_id="more")
+                    with gr.Row(elem_id="save-buttons"):
+                        download = gr.DownloadButton("Save PNG", min_width=70, interactive=False, elem_id="download")
+                        time_lapse = gr.DownloadButton("Time-lapse", min_width=70, interactive=False, elem_id="lapse")
+                with gr.Column(scale=3, min_width=200, elem_id="steer"):
+                    likeness = gr.Radio(
+                        [(name.capitalize(), name) for name in LIKENESS],
+                        value=name_likeness(preset_settings.content_weight),
+                        label="Likeness",
+                        info="Works while it paints.",
+                        elem_id="likeness",
+                    )
+                    add_controls("stroke", "colours")
+                    preview = gr.Image(
+                        alt_text="The picture in roughly these colours",
+                        label="Preview of the colours",
+                        show_label=False,
+                        format="jpeg",
+                        interactive=False,
+                        height=120,
+                        buttons=[],
+                        elem_id="preview",
+                    )
+            example_row = build_tiles(example_tiles(), label="Examples: a photo and its painting", elem_id="examples")
+    with gr.Column(elem_id="paintings", elem_classes="part"):
+        gr.HTML("<h2>Your paintings</h2>", apply_default_css=False)
+        history = gr.Gallery(
+            label="This visit's pictures",
+            show_label=False,
+            allow_preview=False,
+            interactive=False,
+            columns=8,
+            elem_id="history",
+        )
+        with gr.Row():
+            link = gr.Textbox(label="A link to these settings", interactive=False, elem_id="link")
+            share = gr.Button("Make a link", size="sm", elem_id="share", scale=0)
+    with gr.Column(elem_id="laboratory", elem_classes="part"):
+        gr.HTML(LABORATORY, apply_default_css=False)
+        with gr.Row():
+            with gr.Column(scale=5, min_width=320):
+                plot = gr.Plot(label="Loss by step", show_label=False, elem_id="curves")
                 second_painting = drop_zone("Second painting")
                 uploads[second_painting] = upload_of(second_painting)
-        with gr.Column(scale=5, visible=False, elem_id="outcome") as outcome:
-            result = gr.Image(
-                alt_text="The picture as it is being painted",
-                label="Result",
-                format="jpeg",
-                interactive=False,
-                height=420,
-                buttons=["fullscreen"],
-                elem_id="result",
-            )
-            status = gr.HTML(status_html("Nothing painted yet."), elem_id="status")
-            with gr.Row():
-                pause = gr.Button("Pause", min_width=80, interactive=False, elem_id="pause", visible=not ZERO_GPU)
-                stop = gr.Button("Stop", min_width=80, variant="stop", interactive=False, elem_id="stop")
-                more = gr.Button("More", min_width=80, interactive=False, elem_id="more")
-            with gr.Row():
-                download = gr.DownloadButton("Save PNG", min_width=80, interactive=False, elem_id="download")
-                time_lapse = gr.DownloadButton("Time-lapse", min_width=80, interactive=False, elem_id="lapse")
-            plot = gr.Plot(label="Loss by step", show_label=False, elem_id="curves")
-            with gr.Accordion("Before and after", open=False):
-                compare = gr.ImageSlider(label="Before and after", interactive=False, format="jpeg", elem_id="compare")
-            with gr.Accordion("This visit's pictures", open=False):
-                history = gr.Gallery(
-                    label="This visit's pictures",
-                    allow_preview=False,
-                    interactive=False,
-                    columns=4,
-                    elem_id="history",
-                )
-            with gr.Accordion("Share", open=False):
-                link = gr.Textbox(label="A link to these settings", interactive=False, elem_id="link")
-                share = gr.Button("Make a link", size="sm", elem_id="share")
+                second_notice = gr.Markdown(visible=False, elem_id="second-painting-notice", elem_classes="notice")
+                add_controls("mix")
+            with gr.Column(scale=5, min_width=320):
+                preset = gr.Dropdown(list(PRESETS), value=config.preset, label="Preset", filterable=False)
+                add_controls("content_weight", "style_weight", "tv_weight", "objective", "size", "iterations")
     finished_picture = gr.Image(visible=False, format="png", label="Finished picture")
+    result = gr.Image(visible=False, format="jpeg", label="Result")
     return Components(
         session=session,
         token=token,
         is_reload=is_reload,
         link_query=link_query,
         returned=returned,
-        examples=example_pairs,
+        go=go,
+        examples=example_row,
+        samples=samples,
         photo=photo,
         painting=painting,
         second_painting=second_painting,
         uploads=uploads,
-        notice=notice,
+        notices={photo: photo_notice, painting: painting_notice, second_painting: second_notice},
         start=start,
-        styles=styles,
+        styles=style_row,
+        offer=offer,
+        offer_text=offer_text,
+        paint_next=paint_next,
+        paint_now=paint_now,
+        likeness=likeness,
         surprise=surprise,
         preset=preset,
-        controls={name: {**start_controls, **live_controls}[name] for name in CONTROLS},
+        controls={name: controls[name] for name in CONTROLS},
         preview=preview,
-        outcome=outcome,
+        viewer=viewer,
         result=result,
         status=status,
         pause=pause,
@@ -182,7 +236,6 @@ def create_components(config: ServerConfig) -> Components:
         download=download,
         time_lapse=time_lapse,
         plot=plot,
-        compare=compare,
         history=history,
         link=link,
         share=share,
@@ -195,9 +248,10 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     sliders = list(c.controls.values())
     settings = [c.preset, *sliders]
     inputs = [c.session, c.photo, c.painting, *settings, c.second_painting]
-    buttons = [c.start, c.surprise, c.more, c.pause, c.stop]
-    progress = [c.result, c.status, c.plot, c.download]  # what /stylize returns
-    results = [c.download, c.time_lapse, c.compare, c.history]
+    buttons = [c.start, c.surprise, c.more, c.pause, c.stop, c.offer]
+    progress = [c.viewer, c.status, c.plot, c.download]
+    results = [c.download, c.time_lapse, c.viewer, c.history]
+    notices = list(c.notices.values())
     # Without progress, since Gradio would show it, and an error, on top of what the visitor sees.
     at_once: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
     in_turn: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "paint"}
@@ -207,21 +261,32 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     # On the status line Gradio shows the place in the queue and the seconds.
     shown: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": c.status}
 
-    def run_after(event: Callable[..., Any], handler: Callable[..., Any], **options: Any) -> None:
-        started = event(handlers.start_run, c.session, [*buttons, c.status, c.outcome], **at_once)
-        started.success(None, js=SCROLL_TO_OUTCOME)
-        done = started.success(handler, inputs, progress, **shown, **in_turn, **raw, **options)
-        finish_after(done)
+    # Whatever begins a run checks what it needs, says what is missing, and otherwise changes `go`.
+    starting = [*buttons, c.status, c.go, *notices]
+    chosen = [c.photo, c.painting, c.second_painting]
+    c.start.click(handlers.start_run, [c.session, *chosen], starting, **raw, **at_once)
+    c.surprise.click(handlers.surprise, [c.session, *chosen], [*starting, c.photo, c.painting], **raw, **at_once)
+    c.styles.select(
+        handlers.choose_style, [c.session, *chosen], [*starting, c.painting, c.offer_text], **raw, **at_once
+    )
+    c.paint_next.click(handlers.paint_next, c.session, [c.offer, c.status], **at_once)
+    c.paint_now.click(handlers.paint_now, c.session, [c.offer, c.status], **at_once)
+    c.go.change(None, js=SCROLL_TO_OUTCOME)
+    done = c.go.change(handlers.paint_on_page, inputs, progress, api_visibility="private", **shown, **in_turn, **raw)
 
     def finish_after(done: Any) -> None:
-        finished = done.success(handlers.finish_run, c.session, buttons, **at_once)
+        finished = done.success(handlers.finish_run, c.session, [*buttons, c.status, c.go], **at_once)
         finished.then(handlers.show_results, c.session, results, **at_once)
-        done.failure(handlers.fail_run, c.session, [*buttons, c.status, c.outcome], **at_once)
+        done.failure(handlers.fail_run, c.session, [*buttons, c.status], **at_once)
 
-    run_after(c.start.click, handlers.stylize, api_name="stylize")
-    run_after(c.more.click, handlers.continue_painting, api_visibility="private")
-    surprised = c.surprise.click(random_pair, None, [c.photo, c.painting], **at_once)
-    run_after(surprised.then, handlers.stylize, api_visibility="private")
+    finish_after(done)
+    continued = c.more.click(handlers.start_more, c.session, starting, **at_once)
+    more = continued.success(
+        handlers.continue_on_page, inputs, progress, api_visibility="private", **shown, **in_turn, **raw
+    )
+    finish_after(more)
+    # For programs.
+    gr.on([], handlers.stylize, inputs, [c.result, *progress[1:]], api_name="stylize", **in_turn, **raw)
     gr.on(
         [],
         handlers.paint,
@@ -237,22 +302,28 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     steering: list[Any] = [c.session, *settings]
     for name in LIVE_CONTROLS:
         c.controls[name].input(handlers.steer, steering, trigger_mode="always_last", **raw, **at_once)
+    α = c.controls["content_weight"]
+    turned = c.likeness.input(handlers.turn_likeness, c.likeness, α, **at_once)
+    turned.then(handlers.steer, steering, **raw, **at_once)
+    α.change(name_likeness, α, c.likeness, **at_once)
+    c.samples.select(handlers.choose_sample, None, [c.photo, c.notices[c.photo]], **at_once)
     c.examples.select(
-        handlers.show_example, c.session, [c.photo, c.painting, *settings, *progress, c.outcome], **at_once
+        handlers.show_example, c.session, [c.photo, c.painting, *settings, *progress, c.time_lapse, c.more], **at_once
     )
-    c.styles.select(handlers.choose_style, None, c.painting, **at_once)
+    c.painting.change(handlers.mark_style, [c.session, c.painting], c.styles, **raw, **at_once)
     preset_chosen = c.preset.input(handlers.choose_preset, c.preset, sliders, **at_once)
     preset_chosen.then(handlers.steer, steering, **raw, **at_once)
     page.load(None, js=GIVE_FILES_TO_UPLOADS)
     for zone, upload in c.uploads.items():
-        reading: dict[str, Any] = {**raw, **at_once, "show_progress": "full", "show_progress_on": upload}
-        changed = [zone, upload, *settings, c.notice]
+        on_zone = c.styles if zone is c.painting else zone
+        reading: dict[str, Any] = {**raw, **at_once, "show_progress": "minimal", "show_progress_on": on_zone}
+        changed = [zone, *settings, c.notices[zone]]
         taken = upload.upload(partial(handlers.take_picture, zone), upload, changed, **reading)
-        taken.then(None, js=SCROLL_TO_NOTICE)
         taken.then(handlers.steer, steering, **raw, **at_once)
-    for zone in (c.photo, c.painting):
-        restored = zone.upload(handlers.restore_settings, zone, [*settings, c.notice], **raw, **at_once)
-        restored.then(handlers.steer, steering, **raw, **at_once)
+    restored = c.photo.upload(
+        partial(handlers.restore_settings, c.photo), c.photo, [*settings, c.notices[c.photo]], **raw, **at_once
+    )
+    restored.then(handlers.steer, steering, **raw, **at_once)
     colours = c.controls["colours"]
     for change in (colours.change, c.photo.change, c.painting.change):
         change(
@@ -262,17 +333,19 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
             **raw,
             **at_once,
         )
-    c.history.select(handlers.reopen_result, c.session, [*progress, c.time_lapse, c.compare, *settings], **at_once)
+    c.history.select(handlers.reopen_result, c.session, [*progress, c.time_lapse, *settings], **at_once)
     linked = c.share.click(handlers.make_link, [c.photo, c.painting, *settings], c.link, **raw, **at_once)
     linked.then(None, c.link, c.link, js=ADD_ADDRESS)
     # Only `follow_link` and `return_to_visit` may write to the inputs when the page opens. A gr.skip() that arrives
     # late would overwrite what the visitor has typed since, so each is called only if it has something to show.
     opened: list[Any] = [c.session, c.token, c.link_query, c.is_reload]
     page.load(handlers.open_visit, opened, [c.session, c.link_query, c.returned], js=READ_TAB, **at_once)
-    c.link_query.change(handlers.follow_link, c.link_query, [c.photo, c.painting, *settings, c.notice], **at_once)
+    c.link_query.change(
+        handlers.follow_link, c.link_query, [c.photo, c.painting, *settings, c.notices[c.photo]], **at_once
+    )
     shown_again = [
-        *(c.photo, c.painting, c.second_painting, *settings, *buttons, c.outcome, c.result, c.status, c.plot, c.notice),
-        *(c.download, c.time_lapse, c.compare, c.history),
+        *(c.photo, c.painting, c.second_painting, *settings, *buttons, c.viewer, c.status, c.plot),
+        *(c.download, c.time_lapse, c.history),
     ]
     returned = c.returned.change(handlers.return_to_visit, c.session, shown_again, **at_once)
     watched = returned.success(

@@ -48,7 +48,8 @@ class Session:
     token: str = ""  # by which its tab finds it again
     is_open: bool = False  # whether a page has opened it: not that of a program, nor one from before a restart
     running: bool = False
-    has_output: bool = False  # whether the column of the result has been filled
+    wants_next: bool = False  # whether to paint once more, with what the page then shows
+    own_painting: str | None = None  # path of the one that the visitor uploaded last
     desk: Desk = field(default_factory=Desk)
     run: Run | None = None  # the one that is on, or whose picture could not be saved
     results: list[SavedResult] = field(default_factory=list)

@@ -14,12 +14,13 @@ from .worker import Update
 CURVE_COLOURS = {"content": "#3b82c4", "style": "#d9573f", "tv": "#3f9b72", "total": "#8f7bd1"}
 
 
-def status_html(*sentences: str, progress: float | None = None) -> str:
+def status_html(*sentences: str, progress: float | None = None, is_error: bool = False) -> str:
     """Return the sentences as a paragraph each, below a bar if `progress`, from 0 to 1, is given."""
     bar = ""
     if progress is not None:
         bar = f'<progress value="{progress:.3f}" max="1" aria-label="Painted so far"></progress>'
-    return bar + "".join(f"<p>{html.escape(sentence)}</p>" for sentence in sentences)
+    start = '<p role="alert">' if is_error else "<p>"
+    return bar + "".join(f"{start}{html.escape(sentence)}</p>" for sentence in sentences)
 
 
 def describe_progress(update: Update, state: str, *details: str, message: str = "") -> str:

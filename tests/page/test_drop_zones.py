@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 from gradio_client import Client, handle_file
 from PIL import Image
-from playwright.sync_api import FilePayload, JSHandle, Page, expect
+from playwright.sync_api import Browser, FilePayload, JSHandle, Page, expect
 
+from page import server
 from page.drop_zones import make_preview
 from styletransfer import images
 from tests.data import ODD, PAINTING, PHOTO, encode, exif
@@ -63,7 +65,6 @@ def assert_shown(page: Page, zone: str, name: str, width: int = 160, height: int
     )
     size = page.locator(f"{zone} img").evaluate("image => [image.naturalWidth, image.naturalHeight]")
     assert size == [width, height]
-    page.wait_for_timeout(1000)  # Gradio now empties the upload; what comes at that very moment is lost
 
 
 @on_desktop
@@ -72,12 +73,17 @@ def test_a_heic_of_no_known_type_is_shown(page: Page) -> None:
     assert_shown(page, "#photo", "IMG_1.HEIC")
 
 
+def drop_in(page: Page, zone: str, name: str, content: bytes, type: str) -> None:
+    drop(page, f"{zone} button.upload-container", name, content, type)
+
+
 @pytest.mark.slow
 @on_both
-def test_every_format_of_any_type_is_shown_and_painted(page: Page) -> None:
+@pytest.mark.parametrize("give", [choose, drop_in], ids=["chosen", "dropped"])
+def test_every_format_of_any_type_is_shown_and_painted(page: Page, give: Callable[..., None]) -> None:
     for number, (name, content) in enumerate(FILES.items()):
         zone = ("#photo", "#painting")[number % 2]
-        choose(page, zone, name, content, TYPES[number % len(TYPES)])
+        give(page, zone, name, content, TYPES[number % len(TYPES)])
         assert_shown(page, zone, name)
         if number < len(FILES) - 2:  # the last two are painted
             page.locator(zone).get_by_label("Remove Image").click()
@@ -127,10 +133,10 @@ def test_while_a_file_is_on_its_way_the_page_says_so_and_nothing_moves(page: Pag
     network.send("Network.emulateNetworkConditions", slow)
     before = page.locator("#paint").bounding_box()
     drop(page, "#photo button.upload-container", "large.bmp", encode(PICTURE, "BMP"))
-    expect(page.locator("#photo-upload")).to_contain_text("large.bmp")
+    expect(page.locator("#photo")).to_contain_text("large.bmp is on its way")
     assert page.locator("#paint").bounding_box() == before
     assert_shown(page, "#photo", "large.bmp")
-    expect(page.locator("#photo-upload")).not_to_be_visible()
+    expect(page.locator("#photo .zone-note")).to_have_count(0)
 
 
 @pytest.mark.parametrize("what", [what for what, (source, *_) in ODD.items() if isinstance(source, bytes)])
@@ -182,4 +188,44 @@ def test_the_engine_gets_the_file_itself(tmp_path: Path) -> None:
     photo = HANDLERS.components.photo
     changes = HANDLERS.take_picture(photo, uploaded(file))
     assert changes[photo] == str(file)
-    assert changes[HANDLERS.components.uploads[photo]] is None
+
+
+@on_desktop
+def test_ten_files_in_quick_succession_end_with_the_last(page: Page) -> None:
+    for number in range(10):
+        drop(page, "#photo", f"{number}.png", encode(PICTURE, "PNG"), "image/png")
+        page.wait_for_timeout(60 * number)
+    assert_shown(page, "#photo", "9.png")
+    page.wait_for_timeout(1000)
+    assert_shown(page, "#photo", "9.png")
+
+
+@pytest.mark.slow
+@on_both
+def test_a_file_that_is_too_large_is_explained_in_its_box_until_another_is_chosen(page: Page) -> None:
+    drop(page, "#photo button.upload-container", "mine.png", encode(PICTURE, "PNG"), "image/png")
+    assert_shown(page, "#photo", "mine.png")
+    assert page.evaluate("gradio_config.max_file_size") == server.MAX_FILE_BYTES
+    page.evaluate("gradio_config.max_file_size = 1 << 20")  # a file of 20 MB would take minutes to get into the browser
+    drop(page, "#photo img", "huge.png", bytes((1 << 20) + 1), "image/png")
+    expect(page.locator("#photo [role=alert]")).to_have_text("More than 1 MB: choose a smaller file.")
+    assert_shown(page, "#photo", "mine.png")
+    drop(page, "#photo img", "third.png", encode(PICTURE, "PNG"), "image/png")
+    assert_shown(page, "#photo", "third.png")
+    expect(page.locator("#photo [role=alert]")).to_have_count(0)
+
+
+@pytest.mark.slow
+def test_a_file_that_is_lost_on_its_way_is_explained_in_its_box_until_another_is_chosen(
+    browser: Browser, url: str
+) -> None:
+    page = browser.new_page()
+    page.goto(url)
+    page.route("**/upload*", lambda route: route.abort())
+    drop(page, "#photo button.upload-container", "mine.png", encode(PICTURE, "PNG"), "image/png")
+    expect(page.locator("#photo [role=alert]")).to_contain_text("did not reach the server")
+    page.unroute("**/upload*")
+    drop(page, "#photo button.upload-container", "mine.png", encode(PICTURE, "PNG"), "image/png")
+    assert_shown(page, "#photo", "mine.png")
+    expect(page.locator("#photo [role=alert]")).to_have_count(0)
+    page.close()

@@ -1,0 +1,38 @@
+// A row of pictures to press. Its value is {tiles: [{picture, name}], chosen}; a tile without a picture has a plus sign.
+const own = props.upload && document.getElementById(props.upload);  // the last tile gives a file to this upload
+const row = element.querySelector(".tiles");
+
+function press(index) {
+  const { tiles, chosen } = props.value;
+  if (own && index === tiles.length - 1 && (!tiles[index].picture || chosen === index)) {
+    const input = own.previousElementSibling;
+    input.accept = props.accept;
+    return input.click();
+  }
+  [...row.children].forEach((tile, i) => tile.setAttribute("aria-pressed", i === index));
+  trigger("select", { index, value: tiles[index].name });
+}
+
+function draw() {
+  const { tiles, chosen } = props.value;
+  while (row.children.length > tiles.length) row.lastChild.remove();
+  tiles.forEach(({ picture, name }, index) => {
+    let tile = row.children[index];
+    if (!tile) {
+      tile = Object.assign(document.createElement("button"), { type: "button", className: "tile" });
+      tile.append(document.createElement("span"), document.createElement("span"));
+      tile.addEventListener("click", () => press(index));
+      row.append(tile);
+    }
+    const [frame, text] = tile.children;
+    text.textContent = name;
+    tile.setAttribute("aria-pressed", index === chosen);
+    if (frame.dataset.picture === (picture?.url ?? "")) return;
+    frame.dataset.picture = picture?.url ?? "";
+    const image = Object.assign(new Image(), { alt: "", loading: "lazy", src: picture?.url ?? "" });
+    frame.replaceChildren(picture ? image : "+");
+  });
+}
+
+draw();
+watch("value", draw);

@@ -1,0 +1,45 @@
+"""Rows of pictures to press: the styles, sample photos, examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gradio as gr
+from gradio.data_classes import FileData
+
+SCRIPT = Path(__file__).with_suffix(".js").read_text("utf-8")
+
+
+class Tile(NamedTuple):
+    """A picture with its name; `picture` is its path, or None where a plus sign stands for one to come."""
+
+    picture: str | None
+    name: str
+
+
+def build_tiles(tiles: Sequence[Tile], *, label: str, elem_id: str, **props: Any) -> gr.HTML:
+    """Build a row of tiles; the event `select` has the index of the one that was pressed.
+
+    With `upload`, the elem_id of an upload, and `accept`, the types of its files, the last tile stands for the
+    visitor's own picture: it asks for a file.
+    """
+    return gr.HTML(
+        tiles_value(tiles),
+        html_template=f'<div class="tiles" role="group" aria-label="{label}"></div>',
+        js_on_load=SCRIPT,
+        elem_id=elem_id,
+        apply_default_css=False,
+        **props,
+    )
+
+
+def tiles_value(tiles: Sequence[Tile], chosen: int | None = None) -> dict[str, Any]:
+    """Return the value that shows these tiles, with a ring around the `chosen` one."""
+    return {"tiles": [{"picture": picture_of(tile.picture), "name": tile.name} for tile in tiles], "chosen": chosen}
+
+
+def picture_of(path: str | None) -> dict[str, Any] | None:
+    """Return a file as it stands in the value of a gr.HTML; Gradio adds its address."""
+    return FileData(path=path).model_dump() if path else None

@@ -1,0 +1,70 @@
+// The picture, before and after. Its value is {picture, before, alt, label}; a picture is an address, or a file.
+const figure = element.querySelector(".viewer");
+const [painted, before] = figure.querySelectorAll("img");
+const frame = figure.querySelector(".frame");
+const divider = figure.querySelector(".divider");
+const caption = figure.querySelector("figcaption");
+const full = figure.querySelector(".full");
+const address = (picture) => picture?.url ?? picture ?? "";
+let share = 0;  // of the width that shows the photo
+
+function move(to) {
+  share = Math.min(1, Math.max(0, to));
+  frame.style.setProperty("--share", share);
+  divider.setAttribute("aria-valuenow", Math.round(100 * share));
+}
+
+function draw() {
+  const { picture, before: photo, alt, label, split } = props.value;
+  figure.classList.toggle("empty", !picture);
+  figure.classList.toggle("comparable", Boolean(photo));
+  if (address(picture)) painted.src = address(picture);
+  painted.alt = alt;
+  caption.textContent = label;
+  if (photo && before.src !== new URL(address(photo), location.href).href) before.src = address(photo);
+  if (!figure.dataset.label || figure.dataset.label !== label) move(photo ? split : 0);
+  figure.dataset.label = label;
+  document.body.classList.toggle("painted", Boolean(props.value.is_own));
+}
+
+// Drag the divider, or press and hold the picture to see the photo.
+let drags = false, holds;
+const drag = (event) => {
+  const { left, width } = frame.getBoundingClientRect();
+  move((event.clientX - left) / width);
+};
+frame.addEventListener("pointerdown", (event) => {
+  if (!figure.classList.contains("comparable") || event.button) return;
+  drags = event.target.closest(".divider") !== null;
+  frame.setPointerCapture(event.pointerId);
+  if (drags) event.preventDefault();
+  else holds = setTimeout(() => frame.classList.add("held"), 150);
+});
+frame.addEventListener("pointermove", (event) => drags && drag(event));
+const release = () => {
+  drags = false;
+  clearTimeout(holds);
+  frame.classList.remove("held");
+};
+frame.addEventListener("pointerup", release);
+frame.addEventListener("pointercancel", release);
+// A long press on a phone would open a menu on top of the photo.
+frame.addEventListener("contextmenu", (event) => event.pointerType === "touch" && figure.matches(".comparable") && event.preventDefault());
+divider.addEventListener("keydown", ({ key }) => {
+  const step = { ArrowLeft: -0.05, ArrowRight: 0.05, Home: -1, End: 1 }[key];
+  if (step) move(share + step);
+});
+
+// A frame may be refused the whole screen, and phones of Apple have it for films only: then it fills the window.
+function fill(on) {
+  figure.classList.toggle("whole", on);
+  full.textContent = on ? "Close" : "Full screen";
+  if (on) figure.requestFullscreen?.().catch(() => {});
+  else if (document.fullscreenElement) document.exitFullscreen();
+}
+full.addEventListener("click", () => fill(!figure.matches(".whole")));
+document.addEventListener("fullscreenchange", () => document.fullscreenElement || fill(false));
+document.addEventListener("keydown", ({ key }) => key === "Escape" && figure.matches(".whole") && fill(false));
+
+draw();
+watch("value", draw);
