@@ -3,7 +3,7 @@
 (accepted) => {
   const limit = () => window.gradio_config?.max_file_size ?? Infinity;  // bytes
   const tooLarge = () => `More than ${limit() >> 20} MB: choose a smaller file.`;
-  const zoneOf = (event) => event.target instanceof Element && event.target.closest(".drop-zone");
+  const zoneOf = (event) => event.target instanceof Element && event.target.closest(".block.drop-zone");
 
   const say = (zone, sentence, isError) => {
     zone.querySelector(".zone-note")?.remove();

@@ -49,12 +49,12 @@ def drop_zone(label: str, *, webcam: bool = False, visible: Any = True) -> gr.Im
     )
 
 
-def upload_of(zone: gr.Image) -> gr.UploadButton:
+def upload_of(zone_id: str) -> gr.UploadButton:
     """Build the upload of a drop zone, which is never seen: drop_zones.js says in the zone that a file is on its way.
 
     A gr.File would have to be emptied after each file, and lose one that came at that moment.
     """
-    return gr.UploadButton(f"Upload: {zone.label}", visible="hidden", elem_id=f"{zone.elem_id}-upload")
+    return gr.UploadButton(f"Upload: {zone_id}", visible="hidden", elem_id=f"{zone_id}-upload")
 
 
 def file_path(value: dict[str, Any] | None) -> str | None:

@@ -68,8 +68,10 @@ LOOK: dict[str, Any] = {
 }
 """What `launch` needs to know of the page."""
 
-SCROLL_TO_OUTCOME = """() => setTimeout(() => document.getElementById("outcome")?.scrollIntoView({
-    behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth", block: "start"}), 100)"""
+SCROLL_TO_PICTURE = """() => setTimeout(() => {
+    const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth";
+    document.getElementById(innerWidth > 840 ? "desk" : "outcome")?.scrollIntoView({ behavior, block: "start" });
+}, 100)"""
 # The host may add query parameters of its own, so this tests for the page's.
 READ_TAB = f"""session => [session, visit.token(),
     /[?&]({"|".join(PARAMETERS)})=/.test(location.search) ? location.search.slice(1) : "",
@@ -123,13 +125,12 @@ def create_components(config: ServerConfig) -> Components:
             with gr.Column(elem_id="choose-style", elem_classes="part"):
                 gr.HTML("<h2>2. A style</h2>", apply_default_css=False)
                 painting = drop_zone("Painting", visible="hidden")
-                uploads = {zone: upload_of(zone) for zone in (photo, painting)}
+                uploads = {photo: upload_of("photo"), painting: upload_of("styles")}
                 style_row = build_tiles(
                     style_tiles(),
                     label="Styles",
                     elem_id="styles",
                     elem_classes="drop-zone",
-                    upload=uploads[painting].elem_id,
                     accept=ACCEPTED,
                 )
                 painting_notice = gr.Markdown(visible=False, elem_id="painting-notice", elem_classes="notice")
@@ -194,7 +195,7 @@ def create_components(config: ServerConfig) -> Components:
             with gr.Column(scale=5, min_width=320):
                 plot = gr.Plot(label="Loss by step", show_label=False, elem_id="curves")
                 second_painting = drop_zone("Second painting")
-                uploads[second_painting] = upload_of(second_painting)
+                uploads[second_painting] = upload_of("second-painting")
                 second_notice = gr.Markdown(visible=False, elem_id="second-painting-notice", elem_classes="notice")
                 add_controls("mix")
             with gr.Column(scale=5, min_width=320):
@@ -271,7 +272,7 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     )
     c.paint_next.click(handlers.paint_next, c.session, [c.offer, c.status], **at_once)
     c.paint_now.click(handlers.paint_now, c.session, [c.offer, c.status], **at_once)
-    c.go.change(None, js=SCROLL_TO_OUTCOME)
+    c.go.change(None, js=SCROLL_TO_PICTURE)
     done = c.go.change(handlers.paint_on_page, inputs, progress, api_visibility="private", **shown, **in_turn, **raw)
 
     def finish_after(done: Any) -> None:

@@ -1,14 +1,14 @@
 // A row of pictures to press. Its value is {tiles: [{picture, name}], chosen}; a tile without a picture has a plus sign.
-const own = props.upload && document.getElementById(props.upload);  // the last tile gives a file to this upload
+let chooser;  // of the last tile, if that stands for the visitor's own picture
+if (props.accept) {
+  chooser = Object.assign(document.createElement("input"), { type: "file", hidden: true, accept: props.accept });
+  element.append(chooser);
+}
 const row = element.querySelector(".tiles");
 
 function press(index) {
   const { tiles, chosen } = props.value;
-  if (own && index === tiles.length - 1 && (!tiles[index].picture || chosen === index)) {
-    const input = own.previousElementSibling;
-    input.accept = props.accept;
-    return input.click();
-  }
+  if (chooser && index === tiles.length - 1 && (!tiles[index].picture || chosen === index)) return chooser.click();
   [...row.children].forEach((tile, i) => tile.setAttribute("aria-pressed", i === index));
   trigger("select", { index, value: tiles[index].name });
 }

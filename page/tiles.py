@@ -22,8 +22,7 @@ class Tile(NamedTuple):
 def build_tiles(tiles: Sequence[Tile], *, label: str, elem_id: str, **props: Any) -> gr.HTML:
     """Build a row of tiles; the event `select` has the index of the one that was pressed.
 
-    With `upload`, the elem_id of an upload, and `accept`, the types of its files, the last tile stands for the
-    visitor's own picture: it asks for a file.
+    With `accept`, types of files, the last tile stands for the visitor's own picture: it asks for a file.
     """
     return gr.HTML(
         tiles_value(tiles),

@@ -24,7 +24,7 @@ function draw() {
   if (photo && before.src !== new URL(address(photo), location.href).href) before.src = address(photo);
   if (!figure.dataset.label || figure.dataset.label !== label) move(photo ? split : 0);
   figure.dataset.label = label;
-  document.body.classList.toggle("painted", Boolean(props.value.is_own));
+  element.closest("#desk").dataset.painted = Boolean(props.value.is_own);
 }
 
 // Drag the divider, or press and hold the picture to see the photo.

@@ -76,7 +76,7 @@ def uploaded(path: Path) -> dict[str, Any]:
 def paint(session: Session, **changes: Any) -> Iterator[Any]:
     """A run of a visit, as the page starts it."""
     session.is_open = True
-    HANDLERS.start_run(session)
+    HANDLERS.start_more(session)
     values = positions(**changes).values()
     return HANDLERS.stylize(session, uploaded(PHOTO), uploaded(PAINTING), "balanced", *values, None)
 
@@ -84,7 +84,7 @@ def paint(session: Session, **changes: Any) -> Iterator[Any]:
 def more(session: Session, photo: Path = PHOTO) -> Iterator[Any]:
     """A press on More."""
     session.is_open = True
-    HANDLERS.start_run(session)
+    HANDLERS.start_more(session)
     values = positions().values()
     return HANDLERS.continue_painting(session, uploaded(photo), uploaded(PAINTING), "balanced", *values, None)
 
@@ -117,7 +117,3 @@ def save_plain_photo(folder: Path, number: int) -> Path:
 
 def slider(page: Page, name: str) -> Locator:
     return page.locator(f"#{name} input[type=number]")
-
-
-def open_section(page: Page, title: str) -> None:
-    page.get_by_role("button", name=title).click()

@@ -95,13 +95,13 @@ def paint(page: Page | FrameLocator) -> None:
     expect(page.locator("#examples img").first).to_be_visible()
     page.locator("#photo input[type=file]").set_input_files(PHOTO)
     expect(page.locator("#photo img")).to_be_visible()
-    page.locator("#painting input[type=file]").set_input_files(PAINTING)
-    expect(page.locator("#painting img")).to_be_visible()
+    page.locator("#styles input[type=file]").set_input_files(PAINTING)
+    expect(page.locator("#styles [aria-pressed=true]")).to_be_visible()
     page.get_by_role("button", name="Paint", exact=True).click()
     expect(page.locator("#status")).to_contain_text("Painting:")
     page.get_by_role("button", name="Stop").click()
     expect(page.locator("#status")).to_contain_text("Stopped:")
-    expect(page.locator("#result img")).to_be_visible()
+    expect(page.locator("#result .after")).to_be_visible()
 
 
 @pytest.mark.slow

@@ -25,7 +25,6 @@ from tests.page.helpers import (
     on_both,
     on_desktop,
     on_phone,
-    open_section,
     slider,
 )
 
@@ -39,20 +38,20 @@ def count_points(page: Page) -> int:
 
 
 def shown(page: Page) -> str:
-    return page.locator("#result img").get_attribute("src") or ""
+    return page.locator("#result .after").get_attribute("src") or ""
 
 
 @on_phone
 def test_a_person_paints_an_example_watches_and_stops(page: Page) -> None:
-    page.locator("#examples .thumbnail-item").first.click()
+    page.locator("#examples .tile").first.click()
     expect(page.locator("#photo img")).to_be_visible()
-    expect(page.locator("#painting img")).to_be_visible()
-    expect(page.locator("#result img")).to_be_visible()  # what the example gives
+    expect(page.locator("#styles [aria-pressed=true]")).to_be_visible()
+    expect(page.locator("#result .after")).to_be_visible()  # what the example gives
     page.get_by_role("button", name="Paint", exact=True).click()
     expect(page.locator("#status")).to_contain_text("Painting:")
     page.wait_for_function("document.querySelector('#curves .js-plotly-plot')?.data?.length == 4")
     before, points = shown(page), count_points(page)
-    page.wait_for_function(f"document.querySelector('#result img').src != '{before}'")
+    page.wait_for_function(f"document.querySelector('#result .after').src != '{before}'")
     page.wait_for_function(
         f"document.querySelector('#curves .js-plotly-plot').data[3].y.length > {points}",
     )
@@ -76,22 +75,21 @@ def test_the_page_shows_how_far_the_download_of_vgg19_is(page: Page) -> None:
 @on_desktop
 def test_paint_without_a_photo_says_so_and_can_be_pressed_again(page: Page) -> None:
     page.get_by_role("button", name="Paint", exact=True).click()
-    expect(page.get_by_text("Choose a photo first.")).to_be_visible()
+    expect(page.get_by_text("Choose a photo first, or take one of the samples.")).to_be_visible()
     expect(page.get_by_role("button", name="Paint", exact=True)).to_be_enabled()
 
 
 @on_desktop
 def test_a_broken_file_says_so_and_keeps_the_painting(page: Page, tmp_path: Path) -> None:
     (tmp_path / "holiday.png").write_bytes(PHOTO.read_bytes()[:2000])
-    page.set_input_files("#painting input[type=file]", PAINTING)
-    expect(page.locator("#painting img")).to_be_visible()
+    page.set_input_files("#styles input[type=file]", PAINTING)
+    expect(page.locator("#styles [aria-pressed=true]")).to_be_visible()
     page.set_input_files("#photo input[type=file]", tmp_path / "holiday.png")
-    expect(page.locator("#notice")).to_contain_text("holiday.png is damaged")
+    expect(page.locator("#photo-notice")).to_contain_text("holiday.png is damaged")
     page.get_by_role("button", name="Paint", exact=True).click()
-    expect(page.get_by_text("Choose a photo first.")).to_be_visible()
+    expect(page.get_by_text("Choose a photo first, or take one of the samples.")).to_be_visible()
     expect(page.get_by_role("button", name="Paint", exact=True)).to_be_enabled()
-    expect(page.locator("#outcome")).to_have_count(0)  # nothing to see there
-    expect(page.locator("#painting img")).to_be_visible()
+    expect(page.locator("#styles [aria-pressed=true]")).to_be_visible()
 
 
 def paint_example(page: Page, iterations: int) -> None:
@@ -100,8 +98,7 @@ def paint_example(page: Page, iterations: int) -> None:
         f"{page.url}{'&' if '?' in page.url else '?'}v=2&photo=chelsea&painting=woodcut&size=96&iterations={iterations}"
     )
     expect(page.locator("#photo img")).to_be_visible()
-    expect(page.locator("#painting img")).to_be_visible()
-    open_section(page, "Before you start")
+    expect(page.locator("#styles [aria-pressed=true]")).to_be_visible()
     expect(slider(page, "size")).to_have_value("96")
     expect(slider(page, "iterations")).to_have_value(str(iterations))
     page.get_by_role("button", name="Paint", exact=True).click()
@@ -118,7 +115,6 @@ def annotations(page: Page) -> list[str]:
 def test_a_slider_moved_during_a_run_changes_it_and_pause_and_more_work(page: Page) -> None:
     paint_example(page, 2000)
     expect(page.locator("#status")).to_contain_text("Painting:")
-    open_section(page, "Adjust")
     slider(page, "style_weight").fill("8.5")
     slider(page, "style_weight").press("Tab")
     page.wait_for_function(
@@ -151,7 +147,6 @@ def test_two_visitors_wait_in_order_and_change_only_their_own_run(page: Page, ur
         """place => { const [box, around] = [place, place.parentElement].map(e => e.getBoundingClientRect());
                       return around.top <= box.top && box.bottom <= around.bottom + 1; }"""
     ), "cut off"
-    open_section(other, "Adjust")
     slider(other, "style_weight").fill("8.5")
     slider(other, "style_weight").press("Tab")
     page.wait_for_timeout(2000)
@@ -218,27 +213,28 @@ def test_a_full_queue_is_reported_only_to_visitors_who_press_paint(url: str, bro
 
 
 @on_both
-def test_before_the_first_picture_nothing_but_the_first_step_is_above_the_fold(page: Page) -> None:
+def test_before_the_first_picture_photo_styles_and_paint_are_in_sight(page: Page) -> None:
     page.wait_for_selector("#examples img")
     height = page.viewport_size["height"]
-    for name in ("title", "examples", "photo", "painting", "paint"):
+    for name in ("title", "photo", "paint", "result"):
         box = page.locator(f"#{name}").bounding_box()
         assert box["y"] >= 0, name
         assert box["y"] + box["height"] <= height, name
-    for title in ("Styles", "Adjust", "Before you start"):
-        assert page.get_by_role("button", name=title).bounding_box()["y"] >= height - 5
-    expect(page.locator("#outcome")).to_have_count(0)
-    expect(page.get_by_role("button", name="Stop")).to_have_count(0)
+    for tile in page.locator("#samples .tile, #styles .tile").all():
+        box = tile.bounding_box()
+        assert box["width"] >= 44 and box["height"] >= 44
+    assert page.locator("#styles .tile").first.bounding_box()["y"] < height - 60, "styles are in sight"
+    assert page.locator("#laboratory").bounding_box()["y"] >= height
+    expect(page.get_by_role("button", name="Stop")).to_be_hidden()
 
 
 @on_desktop
 def test_the_photos_own_colours_are_previewed_at_once(page: Page) -> None:
-    page.locator("#examples .thumbnail-item").first.click()
-    expect(page.locator("#result img")).to_be_visible()  # on a phone it moves the sections down
-    open_section(page, "Adjust")
+    page.locator("#examples .tile").first.click()
+    expect(page.locator("#result .after")).to_be_visible()  # on a phone it moves the sections down
     expect(page.locator("#preview img")).to_be_visible()
     before = page.locator("#preview img").get_attribute("src")
-    page.get_by_label("luminance", exact=True).click()
+    page.get_by_label("Of my photo", exact=True).click()
     page.wait_for_function(f"document.querySelector('#preview img').src != '{before}'")
 
 
@@ -261,25 +257,20 @@ def test_a_person_saves_the_picture_and_restores_its_settings_by_link_and_by_fil
     mine = tmp_path / "mine.png"
     mine.write_bytes(download.value.path().read_bytes())
     assert metadata.read_settings(mine) == replace(NEVER_EARLY["balanced"], size=96, iterations=30)
-    open_section(page, "Before and after")
-    expect(page.locator("#compare img")).to_have_count(2)
-    open_section(page, "This visit's pictures")
+    expect(page.locator("#result .before")).to_be_visible()
     expect(page.locator("#history .thumbnail-item")).to_have_count(1)
-    open_section(page, "Share")
     page.get_by_role("button", name="Make a link").click()
     link = page.locator("#link textarea, #link input")
     expect(link).to_have_value(re.compile("^http.*size=96"))
     page.goto(link.input_value())
     expect(page.locator("#photo img")).to_be_visible()
-    expect(page.locator("#painting img")).to_be_visible()
-    open_section(page, "Before you start")
+    expect(page.locator("#styles [aria-pressed=true]")).to_be_visible()
     expect(slider(page, "size")).to_have_value("96")
     page.goto(f"{url}?__theme=light&size=huge&photo=nobodys")
-    expect(page.locator("#notice")).to_contain_text("Ignored in this link: photo, size.")
+    expect(page.locator("#photo-notice")).to_contain_text("Ignored in this link: photo, size.")
     page.goto(url)
     page.set_input_files("#photo input[type=file]", mine)
-    expect(page.locator("#notice")).to_contain_text("Settings restored from this picture")
-    open_section(page, "Before you start")
+    expect(page.locator("#photo-notice")).to_contain_text("Settings restored from this picture")
     expect(slider(page, "size")).to_have_value("96")
     expect(slider(page, "iterations")).to_have_value("30")
 
@@ -298,8 +289,6 @@ def test_the_page_has_no_serious_barrier_for_people_with_disabilities(url: str, 
     page.goto(f"{url}?__theme={scheme}")
     paint_example(page, 10)
     expect(page.locator("#status")).to_contain_text("Finished:")
-    for title in ("Styles", "Adjust", "Before and after", "This visit's pictures", "Share"):
-        open_section(page, title)
     page.mouse.move(0, 0)  # a button under the mouse has other colours
     page.wait_for_function("document.getAnimations().every(animation => animation.playState != 'running')")
     found = Axe().run(page).response["violations"]

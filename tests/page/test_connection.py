@@ -23,7 +23,7 @@ from page.run import GRACE_SECONDS
 from page.session import VISITS, Session
 from page.weights_download import Vgg19Download
 from tests.data import PAINTING, PHOTO, ROOT
-from tests.page.helpers import COMPONENTS, HANDLERS, MINUTE, open_section, paint, positions, slider
+from tests.page.helpers import COMPONENTS, HANDLERS, MINUTE, paint, positions, slider
 
 TOKEN = "0123456789abcdef" * 2
 
@@ -92,8 +92,7 @@ def page(browser: Browser) -> Iterator[Page]:
 def start(page: Page, url: str, iterations: int) -> None:
     """Open the page by a link, press Paint, and wait for the first picture."""
     page.goto(f"{url}?photo=chelsea&painting=woodcut&size=64&iterations={iterations}")
-    expect(page.locator("#painting img")).to_be_visible(timeout=MINUTE)
-    open_section(page, "Before you start")
+    expect(page.locator("#styles [aria-pressed=true]")).to_be_visible(timeout=MINUTE)
     expect(slider(page, "size")).to_have_value("64", timeout=MINUTE)
     page.get_by_role("button", name="Paint", exact=True).click()
     expect(page.locator("#status")).to_contain_text("Painting:", timeout=MINUTE)
@@ -123,7 +122,7 @@ def test_a_run_goes_on_while_the_network_is_gone_and_its_tab_sees_it_to_the_end(
     start(page, network.url, 600)
     wait_for_reload(page, lambda: network.cut(4))
     expect(page.locator("#status")).to_contain_text("Finished: 600 of 600", timeout=2 * MINUTE)
-    expect(page.locator("#result img")).to_be_visible()
+    expect(page.locator("#result .after")).to_be_visible()
     expect(page.locator("#photo img")).to_be_visible()
     expect(page.locator("#download")).to_be_enabled()
     assert page.locator("#curves .js-line").count() >= 3, "the whole curves"
@@ -137,7 +136,7 @@ def test_a_run_whose_network_is_gone_for_too_long_ends_and_its_last_picture_is_t
     start(page, network.url, 2000)
     wait_for_reload(page, lambda: network.cut(6))
     expect(page.locator("#status")).to_contain_text("Picture 1:", timeout=MINUTE)
-    expect(page.locator("#result img")).to_be_visible()
+    expect(page.locator("#result .after")).to_be_visible()
     expect(page.get_by_role("button", name="More")).to_be_enabled()
 
 
@@ -154,7 +153,7 @@ def test_a_finished_picture_save_and_more_survive_ten_seconds_without_a_network(
     network.cut(10)
     time.sleep(3)
     assert page.evaluate("window.isTheSamePage")
-    expect(page.locator("#result img")).to_be_visible()
+    expect(page.locator("#result .after")).to_be_visible()
     with page.expect_download() as saved:
         page.locator("#download").click()
     assert saved.value.path().stat().st_size > 1000
@@ -166,7 +165,6 @@ def test_a_finished_picture_save_and_more_survive_ten_seconds_without_a_network(
 def test_a_reload_shows_photo_painting_sliders_picture_and_history_again(page: Page, url: str) -> None:
     start(page, url, 30)
     expect(page.locator("#download")).to_be_enabled(timeout=MINUTE)
-    open_section(page, "Adjust (also while painting)")
     slider(page, "content_weight").fill("2.5")
     slider(page, "content_weight").press("Tab")
     time.sleep(1)
@@ -174,11 +172,8 @@ def test_a_reload_shows_photo_painting_sliders_picture_and_history_again(page: P
     expect(page.locator("#status")).to_contain_text("Picture 1:", timeout=MINUTE)
     for place in ("photo", "painting", "result"):
         expect(page.locator(f"#{place} img")).to_be_visible()
-    open_section(page, "Adjust (also while painting)")
     expect(slider(page, "content_weight")).to_have_value("2.5")
-    open_section(page, "Before you start")
     expect(slider(page, "size")).to_have_value("64")
-    open_section(page, "This visit's pictures")
     expect(page.locator("#history img")).to_have_count(1)
     page.get_by_role("button", name="More").click()
     expect(page.locator("#status")).to_contain_text("of 20", timeout=MINUTE)
@@ -232,29 +227,28 @@ def test_a_page_that_was_open_when_the_server_was_restarted_keeps_its_picture_an
     start(page, url, 8)
     expect(page.locator("#download")).to_be_enabled(timeout=MINUTE)
     expect(page.locator("#lapse")).to_be_enabled()
-    open_section(page, "This visit's pictures")
     time.sleep(3)
     restart()
     page.get_by_role("button", name="Paint", exact=True).click()
     said = page.locator("#said")
     expect(said).to_contain_text("The server was restarted")
-    expect(page.locator("#result img")).to_be_visible()
-    assert is_on_top(page.locator("#result img"))
+    expect(page.locator("#result .after")).to_be_visible()
+    assert is_on_top(page.locator("#result .after"))
     said.get_by_role("button", name="Close").click()
     expect(said).to_have_count(0)
     page.locator("#history .thumbnail-lg").first.click()
     expect(said).to_contain_text("reload the page")
-    page.locator("#examples button").nth(1).click()
+    page.locator("#examples .tile").nth(1).click()
     expect(page.locator("#status")).to_contain_text("A finished result of this pair")
     page.reload()
-    page.locator("#examples button").nth(1).click()
+    page.locator("#examples .tile").nth(1).click()
     page.get_by_role("button", name="Paint", exact=True).click()
     expect(page.locator("#status")).to_contain_text("Painting:", timeout=MINUTE)
     restart()  # in mid-run
     expect(said).to_contain_text("The server was restarted", timeout=MINUTE)
     page.set_viewport_size({"width": 390, "height": 844})
     assert is_on_top(said), "and not Gradio's message that it tries to reconnect"
-    expect(page.locator("#result img")).to_be_visible()
+    expect(page.locator("#result .after")).to_be_visible()
 
 
 # The same without a browser
@@ -337,32 +331,29 @@ def test_a_second_run_of_a_visit_is_refused_while_the_first_is_on(every_update: 
     updates = begin(session)
     shown = HANDLERS.return_to_visit(session)
     assert not shown[COMPONENTS.more]["interactive"]
-    assert shown[COMPONENTS.outcome]["visible"], "also before the first picture"
     with pytest.raises(gr.Error, match="stop it first"):
-        HANDLERS.start_run(session)
+        HANDLERS.start_more(session)
     HANDLERS.stop_run(session)
     *_, last = updates
     assert "Stopped" in last[COMPONENTS.status]
-    HANDLERS.start_run(session)
+    HANDLERS.start_more(session)
 
 
 def test_a_reload_before_the_first_picture_shows_the_run(every_update: None) -> None:
     session = Session()
     updates = paint(session, iterations=2000)
     next(updates), next(updates)
-    session.has_output = False
-    assert HANDLERS.return_to_visit(session)[COMPONENTS.outcome]["visible"]
     HANDLERS.stop_run(session)
     list(updates)
 
 
 def test_a_place_in_the_queue_that_is_lost_is_said() -> None:
     session = Session(is_open=True)
-    HANDLERS.start_run(session)
+    HANDLERS.start_more(session)
     shown = HANDLERS.return_to_visit(session)
-    assert "press Paint again" in shown[COMPONENTS.notice]["value"]
+    assert "press Paint again" in shown[COMPONENTS.status]
     assert shown[COMPONENTS.start]["interactive"]
-    assert not HANDLERS.return_to_visit(session)[COMPONENTS.notice]["value"], "once"
+    assert COMPONENTS.status not in HANDLERS.return_to_visit(session), "once"
 
 
 def test_the_sentence_of_a_run_that_failed_unseen_is_shown_once_and_the_picture_before_it_stays(
@@ -370,7 +361,7 @@ def test_the_sentence_of_a_run_that_failed_unseen_is_shown_once_and_the_picture_
 ) -> None:
     session = Session()
     list(paint(session, iterations=2))
-    HANDLERS.start_run(session)
+    HANDLERS.start_more(session)
     broken = tmp_path / "notes.jpg"
     broken.write_text("no picture")
     values = positions().values()
@@ -378,7 +369,7 @@ def test_the_sentence_of_a_run_that_failed_unseen_is_shown_once_and_the_picture_
     next(run)
     with pytest.raises(gr.Error, match="not in a readable format"):
         list(run)
-    assert HANDLERS.return_to_visit(session)[COMPONENTS.result]
+    assert HANDLERS.return_to_visit(session)[COMPONENTS.viewer]
     with pytest.raises(gr.Error, match="not in a readable format"):
         list(HANDLERS.watch_again(session))
     *_, last = HANDLERS.watch_again(session)
@@ -424,7 +415,7 @@ def test_only_the_tab_that_has_the_secret_finds_a_visit() -> None:
 
 def test_a_page_from_before_a_restart_is_told_to_reload() -> None:
     with pytest.raises(gr.Error, match="The server was restarted since this page was opened"):
-        HANDLERS.start_run(Session())
+        HANDLERS.start_more(Session())
 
 
 def test_a_link_wins_over_the_visit_unless_the_page_is_only_loaded_again() -> None:

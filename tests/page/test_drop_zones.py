@@ -17,7 +17,7 @@ from page import server
 from page.drop_zones import make_preview
 from styletransfer import images
 from tests.data import ODD, PAINTING, PHOTO, encode, exif
-from tests.page.helpers import HANDLERS, on_both, on_desktop, open_section, slider, uploaded
+from tests.page.helpers import HANDLERS, on_both, on_desktop, slider, uploaded
 
 with Image.open(PHOTO) as image:
     PICTURE = image.convert("RGB").resize((160, 100))
@@ -82,23 +82,23 @@ def drop_in(page: Page, zone: str, name: str, content: bytes, type: str) -> None
 @pytest.mark.parametrize("give", [choose, drop_in], ids=["chosen", "dropped"])
 def test_every_format_of_any_type_is_shown_and_painted(page: Page, give: Callable[..., None]) -> None:
     for number, (name, content) in enumerate(FILES.items()):
-        zone = ("#photo", "#painting")[number % 2]
+        zone = ("#photo", "#second-painting")[number % 2]
         give(page, zone, name, content, TYPES[number % len(TYPES)])
         assert_shown(page, zone, name)
         if number < len(FILES) - 2:  # the last two are painted
             page.locator(zone).get_by_label("Remove Image").click()
             expect(page.locator(f"{zone} img")).to_have_count(0)
-    open_section(page, "Before you start")
     slider(page, "size").fill("64")
     slider(page, "iterations").fill("4")
     slider(page, "iterations").press("Tab")
+    page.locator("#styles .tile").first.click()
     for name in ("IMG_1.HEIC", "print.tiff"):
         drop(page, "#photo img", name, FILES[name])  # onto the picture before it
         assert_shown(page, "#photo", name)
         page.get_by_role("button", name="Paint", exact=True).click()
         expect(page.locator("#status")).to_contain_text("Finished:")
-        page.wait_for_function("document.querySelector('#result img').naturalWidth == 64")
-        assert page.locator("#result img").evaluate("image => image.naturalHeight") == 40
+        page.wait_for_function("document.querySelector('#result .after').naturalWidth == 64")
+        assert page.locator("#result .after").evaluate("image => image.naturalHeight") == 40
         expect(page.get_by_role("button", name="Paint", exact=True)).to_be_enabled()
 
 
@@ -109,18 +109,17 @@ def test_a_file_that_is_no_picture_is_refused_in_a_sentence_and_the_picture_befo
     assert_shown(page, "#photo", "mine.png")
     for name, type in (("diary.txt", "text/plain"), ("diary.jpg", "image/jpeg"), ("diary", "")):
         drop(page, "#photo img", name, b"Dear diary, this is not a picture.", type)
-        expect(page.locator("#notice")).to_contain_text(f"{name} is not in a readable format")
+        expect(page.locator("#photo-notice")).to_contain_text(f"{name} is not in a readable format")
         assert_shown(page, "#photo", "mine.png")
     expect(page.locator("#photo")).not_to_have_class("border_focus")
     drop(page, "#photo img", "IMG_1.HEIC", FILES["IMG_1.HEIC"])
     assert_shown(page, "#photo", "IMG_1.HEIC")
-    expect(page.locator("#notice")).to_have_count(0)
+    expect(page.locator("#photo-notice")).to_have_count(0)
 
 
 @pytest.mark.slow
 @on_both
 def test_a_second_painting_may_be_a_heic(page: Page) -> None:
-    open_section(page, "Before you start")
     choose(page, "#second-painting", "IMG_1.HEIC", FILES["IMG_1.HEIC"])
     assert_shown(page, "#second-painting", "IMG_1.HEIC")
 

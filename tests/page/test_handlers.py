@@ -33,9 +33,10 @@ class Pressed:
 def test_an_example_pressed_during_a_run_does_not_replace_its_picture() -> None:
     session, example = Session(is_open=True), examples.examples()[0]
     idle = HANDLERS.show_example(session, Pressed(0))
-    HANDLERS.start_run(session)
+    HANDLERS.start_more(session)
     busy = HANDLERS.show_example(session, Pressed(0))
-    assert idle[COMPONENTS.result] == example.result
+    assert idle[COMPONENTS.viewer]["picture"]["path"] == example.result
+    assert not idle[COMPONENTS.download]["interactive"], "the example is no picture of this visit"
     assert busy == {COMPONENTS.photo: example.photo, COMPONENTS.painting: example.painting}
     assert busy.items() <= idle.items()
     HANDLERS.finish_run(session)
@@ -77,7 +78,7 @@ def test_a_change_during_a_run_reaches_it_and_no_other_visitors_run(every_update
 
 def test_a_number_that_is_still_being_typed_changes_nothing(every_update: None) -> None:
     session = Session(is_open=True)
-    HANDLERS.start_run(session)
+    HANDLERS.start_more(session)
     for typed in (None, "", 1e9, -1, float("nan")):  # 10 to the power of 1e9 would take hours
         HANDLERS.steer(session, "balanced", *{**positions(), "style_weight": typed}.values())
     assert session.control.receive() is None
@@ -193,7 +194,7 @@ def test_the_preview_has_the_colours_that_were_chosen() -> None:
 
 def test_a_run_that_takes_too_long_ends_with_its_picture() -> None:
     hurried, session = Handlers(COMPONENTS, ServerConfig(max_run_seconds=1.0)), Session(is_open=True)
-    hurried.start_run(session)
+    hurried.start_more(session)
     *_, last = hurried.stylize(session, uploaded(PHOTO), uploaded(PAINTING), "quick", **{**SMALL, "iterations": 2000})
     assert "Stopped:" in last[COMPONENTS.status]
     assert "Stopped at the limit of 1 s." in last[COMPONENTS.status]

@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.data import PAINTING, PHOTO, ROOT
 from tests.page.conftest import serve
-from tests.page.helpers import MINUTE, open_section, slider, small_request
+from tests.page.helpers import MINUTE, slider, small_request
 
 DEPLOY = (ROOT / "docs" / "deploy.md").read_text()
 NGINX, NGINX_PATH = re.findall(r"```nginx\n(.*?)```", DEPLOY, re.S)
@@ -135,12 +135,11 @@ def test_a_browser_on_the_local_network_paints_through_the_proxy(proxied: tuple[
     said = errors.append
     page.on("console", lambda it: said(f"{it.text} {it.location['url']}") if it.type == "error" else None)
     page.goto(f"http://photo.lan:{port}{path}/?v=2&size=64&iterations=2")
-    open_section(page, "Before you start")
     expect(slider(page, "size")).to_have_value("64", timeout=MINUTE)  # the link has been followed
     page.set_input_files("#photo input[type=file]", PHOTO)
-    page.set_input_files("#painting input[type=file]", PAINTING)
+    page.set_input_files("#styles input[type=file]", PAINTING)
     expect(page.locator("#photo img")).to_be_visible(timeout=MINUTE)
-    expect(page.locator("#painting img")).to_be_visible(timeout=MINUTE)
+    expect(page.locator("#styles [aria-pressed=true]")).to_be_visible(timeout=MINUTE)
     page.get_by_role("button", name="Paint", exact=True).click()
     expect(page.locator("#status")).to_contain_text("Finished:", timeout=MINUTE)
     with page.expect_download() as download:

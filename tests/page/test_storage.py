@@ -37,7 +37,6 @@ from tests.page.helpers import (
     COMPONENTS,
     HANDLERS,
     SMALL,
-    open_section,
     save_plain_photo,
     slider,
     small_request,
@@ -103,8 +102,7 @@ def test_a_disk_that_fills_up_during_a_run_costs_no_picture(small_disk: tuple[st
     page.set_default_timeout(60_000)
     expect.set_options(timeout=60_000)
     page.goto(f"{url}?photo=chelsea&painting=woodcut&size=128&iterations=60")
-    expect(page.locator("#painting img")).to_be_visible()
-    open_section(page, "Before you start")
+    expect(page.locator("#styles [aria-pressed=true]")).to_be_visible()
     expect(slider(page, "size")).to_have_value("128")
     paint = page.get_by_role("button", name="Paint", exact=True)
     paint.click()
@@ -112,7 +110,7 @@ def test_a_disk_that_fills_up_during_a_run_costs_no_picture(small_disk: tuple[st
     filler = fill(disk)
     expect(page.locator("#status")).to_contain_text("Finished:")
     expect(page.locator("#status")).to_contain_text("could not be saved (the disk is full)")
-    picture = page.locator("#result img").get_attribute("src") or ""
+    picture = page.locator("#result .after").get_attribute("src") or ""
     sent = base64.b64decode(picture.removeprefix("data:image/jpeg;base64,"))
     assert max(Image.open(io.BytesIO(sent)).size) == 128
     expect(paint).to_be_enabled()
@@ -167,7 +165,7 @@ def test_a_flood_of_uploads_breaks_neither_the_thumbnails_nor_a_visitors_picture
     page = browser.new_page()
     page.set_default_timeout(60_000)
     page.goto(f"{url}?photo=chelsea&painting=woodcut&size=64&iterations=4")
-    expect(page.locator("#painting img")).to_be_visible()
+    expect(page.locator("#styles [aria-pressed=true]")).to_be_visible()
     page.get_by_role("button", name="Paint", exact=True).click()
     expect(page.locator("#download")).to_be_enabled(timeout=60_000)
     stored = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
@@ -254,7 +252,7 @@ def test_the_page_asks_again_for_a_photo_that_has_been_deleted(url: str) -> None
 def test_a_photo_that_is_deleted_during_a_run_costs_the_file_and_not_the_picture(tmp_path: Path) -> None:
     photo = save_plain_photo(tmp_path, 5)
     session = Session(is_open=True)
-    HANDLERS.start_run(session)
+    HANDLERS.start_more(session)
     updates = HANDLERS.stylize(session, uploaded(photo), uploaded(PAINTING), "quick", **{**SMALL, "iterations": 60})
     while COMPONENTS.result not in next(updates):
         pass
@@ -265,7 +263,7 @@ def test_a_photo_that_is_deleted_during_a_run_costs_the_file_and_not_the_picture
     assert last[COMPONENTS.download] is None
     assert not [path for path in session.folder.rglob("*") if path.is_file()]
     shown = HANDLERS.show_results(session)
-    assert shown[COMPONENTS.compare] is None, "nothing of an earlier picture stands beside it"
+    assert shown[COMPONENTS.time_lapse]["value"] is None, "nothing of an earlier picture stands beside it"
 
 
 def test_a_change_that_a_full_disk_cannot_take_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,7 +271,7 @@ def test_a_change_that_a_full_disk_cannot_take_is_reported(monkeypatch: pytest.M
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     session = Session(is_open=True)
-    HANDLERS.start_run(session)
+    HANDLERS.start_more(session)
     monkeypatch.setattr(RunControl, "send", full)
     with pytest.raises(gr.Error, match="The disk of this server is full"):
         HANDLERS.steer(session, "quick", *SMALL.values())

@@ -116,10 +116,10 @@ def test_an_old_picture_restores_what_it_was_painted_with(preset: str, tmp_path:
     record = {"size": 320, "iterations": 75, "tv_weight": 0, "square": preset == "classic"}
     if preset == "classic":
         record |= {"relative_style": False, "stages": 1, "tolerance": 0}
-    changes = HANDLERS.restore_settings(png(tmp_path, json.dumps(record)))
+    changes = HANDLERS.restore_settings(COMPONENTS.photo, png(tmp_path, json.dumps(record)))
     sliders = {name: changes[COMPONENTS.controls[name]] for name in controls.CONTROLS}
     assert (sliders["objective"], sliders["faces"], sliders["size"], sliders["tv_weight"]) == ("gram", False, 320, 0)
-    assert changes[COMPONENTS.notice]["value"] == "Settings restored from this picture."
+    assert changes[COMPONENTS.notices[COMPONENTS.photo]]["value"] == "Settings restored from this picture."
     painted = controls.to_settings(changes[COMPONENTS.preset], sliders)
     assert painted.square is (preset == "classic")
     assert painted.stages == (1 if preset == "classic" else Settings().stages)
@@ -129,6 +129,8 @@ def test_a_picture_of_a_masked_run_says_that_its_mask_is_missing(tmp_path: Path)
     for masked in (True, False):
         file = tmp_path / f"{masked}.png"
         metadata.save_png(Image.new("RGB", (20, 20)), str(file), Settings(), masked=masked)
-        notice = HANDLERS.restore_settings(uploaded(file))[COMPONENTS.notice]["value"]
+        notice = HANDLERS.restore_settings(COMPONENTS.photo, uploaded(file))[COMPONENTS.notices[COMPONENTS.photo]][
+            "value"
+        ]
         assert ("mask of what to keep" in notice) is masked
         assert notice.startswith("Settings restored from this picture.")

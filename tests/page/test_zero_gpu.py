@@ -128,7 +128,7 @@ def zero_gpu(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def painted(session: Session, iterations: int, photo: Path = PHOTO) -> Iterator[Any]:
     session.is_open = True
-    HANDLERS.start_run(session)
+    HANDLERS.start_more(session)
     values = controls.slider_values(Settings(size=64, iterations=iterations)).values()
     return HANDLERS.stylize(session, {"path": str(photo)}, {"path": str(PAINTING)}, "best", *values)
 
