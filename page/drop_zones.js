@@ -34,8 +34,7 @@
     }
   };
 
-  const takeFile = (event, files) => {
-    const zone = zoneOf(event);
+  const takeFile = (event, files, zone = zoneOf(event)) => {
     if (!zone || !files?.length) return;
     event.preventDefault();
     event.stopImmediatePropagation();
@@ -55,8 +54,20 @@
   // All listeners capture, to come before Gradio's.
   document.addEventListener("drop", (event) => takeFile(event, event.dataTransfer?.files), true);
   document.addEventListener("change", (event) => takeFile(event, event.target.files), true);
+  document.addEventListener("paste", (event) => {
+    takeFile(event, event.clipboardData?.files, zoneOf(event) || document.querySelector("#photo"));
+  }, true);
   document.addEventListener("click", (event) => {
     const input = zoneOf(event) && zoneOf(event).querySelector("input[type=file]");
     if (input) input.accept = accepted;  // many systems do not count HEIC and TIFF as image/*, and would grey them out
   }, true);
+
+  // To a screen reader, Gradio gives all of them one name.
+  const nameUploads = () => document.querySelectorAll(".drop-zone button.upload-container").forEach((button) => {
+    button.setAttribute("aria-label", button.textContent.trim());
+  });
+  document.querySelectorAll(".block.drop-zone").forEach((zone) => {
+    new MutationObserver(nameUploads).observe(zone, { childList: true, subtree: true });
+  });
+  nameUploads();
 }

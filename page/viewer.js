@@ -5,19 +5,21 @@ const frame = figure.querySelector(".frame");
 const divider = figure.querySelector(".divider");
 const caption = figure.querySelector("figcaption");
 const full = figure.querySelector(".full");
+const share = figure.querySelector(".share");
 const address = (picture) => picture?.url ?? picture ?? "";
-let share = 0;  // of the width that shows the photo
+let part = 0;  // of the width, which shows the photo
 
 function move(to) {
-  share = Math.min(1, Math.max(0, to));
-  frame.style.setProperty("--share", share);
-  divider.setAttribute("aria-valuenow", Math.round(100 * share));
+  part = Math.min(1, Math.max(0, to));
+  frame.style.setProperty("--part", part);
+  divider.setAttribute("aria-valuenow", Math.round(100 * part));
 }
 
 function draw() {
   const { picture, before: photo, alt, label, split } = props.value;
   figure.classList.toggle("empty", !picture);
   figure.classList.toggle("comparable", Boolean(photo));
+  share.hidden = !props.value.is_own || !picture?.url;
   if (address(picture)) painted.src = address(picture);
   painted.alt = alt;
   caption.textContent = label;
@@ -52,7 +54,7 @@ frame.addEventListener("pointercancel", release);
 frame.addEventListener("contextmenu", (event) => event.pointerType === "touch" && figure.matches(".comparable") && event.preventDefault());
 divider.addEventListener("keydown", ({ key }) => {
   const step = { ArrowLeft: -0.05, ArrowRight: 0.05, Home: -1, End: 1 }[key];
-  if (step) move(share + step);
+  if (step) move(part + step);
 });
 
 // A frame may be refused the whole screen, and phones of Apple have it for films only: then it fills the window.
@@ -65,6 +67,33 @@ function fill(on) {
 full.addEventListener("click", () => fill(!figure.matches(".whole")));
 document.addEventListener("fullscreenchange", () => document.fullscreenElement || fill(false));
 document.addEventListener("keydown", ({ key }) => key === "Escape" && figure.matches(".whole") && fill(false));
+
+// The picture itself, through the share sheet of a phone, or else as a copy.
+const MADE_HERE = "Painted with Photo to painting";
+share.addEventListener("click", async () => {
+  const { url } = props.value.picture;
+  const blob = await (await fetch(url)).blob();
+  const file = new File([blob], decodeURIComponent(url.split("/").pop()), { type: blob.type });
+  try {
+    if (navigator.canShare?.({ files: [file] })) {
+      await navigator.share({ files: [file], title: MADE_HERE });
+    } else {
+      await navigator.clipboard.write([new ClipboardItem({ "image/png": toPng(blob) })]);
+      caption.textContent = "The picture is copied: paste it into a message.";
+    }
+  } catch (error) {
+    if (error.name === "AbortError") return;  // the visitor closed the sheet
+    caption.textContent = "This browser lets no page share or copy a picture: save it, and send the file.";
+  }
+});
+
+async function toPng(blob) {
+  if (blob.type === "image/png") return blob;
+  const bitmap = await createImageBitmap(blob);
+  const canvas = Object.assign(document.createElement("canvas"), { width: bitmap.width, height: bitmap.height });
+  canvas.getContext("2d").drawImage(bitmap, 0, 0);
+  return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+}
 
 draw();
 watch("value", draw);

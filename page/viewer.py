@@ -1,4 +1,4 @@
-"""The picture as it is being painted, and when it is finished: before and after, and on the whole screen."""
+"""The picture as it is being painted, and when it is finished: before and after, on the whole screen, to share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ TEMPLATE = """<figure class="viewer">
       aria-valuenow="0"></div>
   </div>
   <figcaption></figcaption>
-  <button type="button" class="full">Full screen</button>
+  <div class="tools">
+    <button type="button" class="share">Share</button><button type="button" class="full">Full screen</button>
+  </div>
 </figure>"""
 
 

@@ -13,7 +13,7 @@ import gradio as gr
 import pytest
 from gradio_client import handle_file
 from PIL import Image
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Locator, Page, expect
 
 import app
 from page import controls, layout
@@ -117,3 +117,15 @@ def save_plain_photo(folder: Path, number: int) -> Path:
 
 def slider(page: Page, name: str) -> Locator:
     return page.locator(f"#{name} input[type=number]")
+
+
+def paint_example(page: Page, iterations: int) -> None:
+    """Paint an example at a size at which a step takes no time. A link chooses the pictures and moves the sliders."""
+    page.goto(
+        f"{page.url}{'&' if '?' in page.url else '?'}v=2&photo=chelsea&painting=woodcut&size=96&iterations={iterations}"
+    )
+    expect(page.locator("#photo img")).to_be_visible()
+    expect(page.locator("#styles [aria-pressed=true]")).to_be_visible()
+    expect(slider(page, "size")).to_have_value("96")
+    expect(slider(page, "iterations")).to_have_value(str(iterations))
+    page.get_by_role("button", name="Paint", exact=True).click()

@@ -25,6 +25,7 @@ from tests.page.helpers import (
     on_both,
     on_desktop,
     on_phone,
+    paint_example,
     slider,
 )
 
@@ -90,18 +91,6 @@ def test_a_broken_file_says_so_and_keeps_the_painting(page: Page, tmp_path: Path
     expect(page.get_by_text("Choose a photo first, or take one of the samples.")).to_be_visible()
     expect(page.get_by_role("button", name="Paint", exact=True)).to_be_enabled()
     expect(page.locator("#styles [aria-pressed=true]")).to_be_visible()
-
-
-def paint_example(page: Page, iterations: int) -> None:
-    """Paint an example at a size at which a step takes no time. A link chooses the pictures and moves the sliders."""
-    page.goto(
-        f"{page.url}{'&' if '?' in page.url else '?'}v=2&photo=chelsea&painting=woodcut&size=96&iterations={iterations}"
-    )
-    expect(page.locator("#photo img")).to_be_visible()
-    expect(page.locator("#styles [aria-pressed=true]")).to_be_visible()
-    expect(slider(page, "size")).to_have_value("96")
-    expect(slider(page, "iterations")).to_have_value(str(iterations))
-    page.get_by_role("button", name="Paint", exact=True).click()
 
 
 def annotations(page: Page) -> list[str]:

@@ -1,0 +1,182 @@
+"""What a visitor chooses with one tap, and the view of the picture: before and after, full screen, share."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect
+
+from tests.page.helpers import MINUTE, on_both, paint_example
+
+SHARE = """Object.assign(navigator, {
+  canShare: ({ files }) => files.length == 1,
+  share: async ({ files: [file] }) => {
+    window.shared = [file.name, file.type, [...new Uint8Array(await file.arrayBuffer())]]; } })"""
+
+
+def press_style(page: Page, name: str) -> None:
+    page.locator("#styles .tile").filter(has_text=name).click()
+
+
+def chosen_style(page: Page) -> str:
+    return page.locator("#styles [aria-pressed=true]").inner_text()
+
+
+def shown(page: Page) -> str:
+    return page.locator("#result .after").get_attribute("src") or ""
+
+
+@pytest.mark.slow
+@on_both
+def test_a_sample_and_a_style_are_chosen_with_a_tap_each_and_a_further_style_paints_at_once(page: Page) -> None:
+    page.locator("#samples .tile").nth(1).click()
+    expect(page.locator("#photo img")).to_be_visible()
+    press_style(page, "Mosaic")
+    expect(page.locator("#styles [aria-pressed=true]")).to_have_count(1)
+    assert chosen_style(page) == "Mosaic"
+    paint_example(page, 3)
+    expect(page.locator("#status")).to_contain_text("Finished:")
+    expect(page.get_by_role("button", name="More")).to_be_enabled()
+    first = shown(page)
+    press_style(page, "Waves")
+    page.wait_for_function("before => document.querySelector('#result .after').src != before", arg=first)
+    expect(page.locator("#status")).to_contain_text("Finished:")
+    expect(page.get_by_role("button", name="More")).to_be_enabled()
+    assert chosen_style(page) == "Waves"
+
+
+@pytest.mark.slow
+@on_both
+@pytest.mark.parametrize("when", ["next", "now"])
+def test_a_style_pressed_during_a_run_is_offered_next_or_now(page: Page, when: str) -> None:
+    paint_example(page, 150 if when == "next" else 2000)
+    expect(page.locator("#status")).to_contain_text("Painting:")
+    press_style(page, "Ink wash")
+    expect(page.locator("#offer")).to_contain_text("Ink wash")
+    page.locator(f"#paint-{when}").click()
+    expect(page.locator("#offer")).to_be_hidden()
+    expect(page.locator("#status")).to_contain_text("Finished:" if when == "next" else "Stopped:")
+    expect(page.locator("#status")).to_contain_text("Painting:")
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#status")).to_contain_text("Stopped:")
+    expect(page.get_by_role("button", name="More")).to_be_enabled()
+
+
+@pytest.mark.slow
+@on_both
+def test_what_is_missing_is_said_in_its_box_until_it_is_there(page: Page) -> None:
+    page.locator("#paint").click()
+    expect(page.locator("#photo-notice")).to_contain_text("Choose a photo first")
+    expect(page.locator("#painting-notice")).to_contain_text("Choose a style first")
+    page.locator("#samples .tile").first.click()
+    expect(page.locator("#photo-notice")).to_have_count(0)
+    expect(page.locator("#painting-notice")).to_be_visible()
+    press_style(page, "Woodcut")
+    expect(page.locator("#painting-notice")).to_have_count(0)
+
+
+@pytest.mark.slow
+@on_both
+def test_surprise_me_keeps_the_photo_and_takes_another_style(page: Page) -> None:
+    paint_example(page, 3)
+    expect(page.locator("#status")).to_contain_text("Finished:")
+    expect(page.locator("#surprise")).to_be_enabled()
+    photo, style = page.locator("#photo img").get_attribute("src"), chosen_style(page)
+    page.locator("#surprise").click()
+    expect(page.locator("#status")).to_contain_text("Painting:")
+    page.wait_for_function(
+        "style => document.querySelector('#styles [aria-pressed=true]')?.innerText != style", arg=style
+    )
+    assert page.locator("#photo img").get_attribute("src") == photo
+    page.get_by_role("button", name="Stop").click()
+
+
+@pytest.mark.slow
+@on_both
+def test_the_likeness_dial_and_the_number_behind_it_follow_each_other(page: Page) -> None:
+    paint_example(page, 2)  # on a phone the dial stands below a picture
+    expect(page.locator("#status")).to_contain_text("Finished:")
+    alpha = page.locator("#content_weight input[type=number]")
+    page.locator("#likeness").get_by_label("Keep my photo").click()
+    expect(alpha).to_have_value("4")
+    alpha.fill("0.3")
+    alpha.press("Tab")
+    expect(page.locator("#likeness").get_by_label("Repaint")).to_be_checked()
+    alpha.fill("2")
+    alpha.press("Tab")
+    expect(page.locator("#likeness input:checked")).to_have_count(0)
+
+
+@pytest.mark.slow
+@on_both
+def test_a_finished_picture_is_compared_with_the_photo_and_fills_the_screen(page: Page) -> None:
+    paint_example(page, 3)
+    expect(page.locator("#status")).to_contain_text("Finished:")
+    expect(page.locator("#result .before")).to_be_visible()
+    divider = page.get_by_role("slider", name="Before and after")
+    page.locator("#result").scroll_into_view_if_needed()
+    knob, frame = divider.bounding_box(), page.locator("#result .frame").bounding_box()
+    assert knob and frame
+    y = frame["y"] + frame["height"] / 2
+    page.mouse.move(frame["x"] + 10, y)
+    page.mouse.down()
+    page.mouse.move(frame["x"] + frame["width"] / 2, y, steps=4)
+    page.mouse.up()
+    expect(divider).to_have_attribute("aria-valuenow", "50")
+    divider.press("ArrowRight")
+    expect(divider).to_have_attribute("aria-valuenow", "55")
+    page.mouse.move(frame["x"] + frame["width"] * 0.8, y)
+    page.mouse.down()
+    expect(page.locator("#result .held")).to_have_count(1)
+    page.mouse.up()
+    expect(page.locator("#result .held")).to_have_count(0)
+    page.get_by_role("button", name="Full screen").click()
+    page.wait_for_function("document.fullscreenElement != null")
+    view = page.locator("#result .frame").bounding_box()
+    assert view and page.viewport_size
+    assert view["width"] >= page.viewport_size["width"] - 2
+    page.get_by_role("button", name="Close", exact=True).click()
+    page.wait_for_function("document.fullscreenElement == null")
+    assert page.locator("#result .whole").count() == 0
+
+
+@pytest.mark.slow
+def test_share_gives_the_picture_itself_to_the_phone(browser: Browser, url: str) -> None:
+    page = browser.new_page(viewport={"width": 390, "height": 844}, has_touch=True)
+    page.set_default_timeout(MINUTE)
+    page.add_init_script(SHARE)
+    page.goto(url)
+    paint_example(page, 3)
+    expect(page.locator("#result .before")).to_be_visible(timeout=MINUTE)
+    page.get_by_role("button", name="Share", exact=True).click()
+    page.wait_for_function("window.shared")
+    name, type, content = page.evaluate("window.shared")
+    with Image.open(BytesIO(bytes(content))) as picture:
+        assert picture.size == (96, 64)
+        assert type == f"image/{(picture.format or '').lower()}"
+    assert "woodcut" in name
+    page.close()
+
+
+@pytest.mark.slow
+def test_where_nothing_can_be_shared_the_picture_is_copied_or_the_page_says_why(browser: Browser, url: str) -> None:
+    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    page.set_default_timeout(MINUTE)
+    page.goto(url)
+    paint_example(page, 3)
+    expect(page.locator("#result .before")).to_be_visible(timeout=MINUTE)
+    page.get_by_role("button", name="Share", exact=True).click()
+    expect(page.locator("#result")).to_contain_text("The picture is copied", timeout=MINUTE)
+    size = page.evaluate(
+        """async () => { const [item] = await navigator.clipboard.read();
+                         const picture = await createImageBitmap(await item.getType("image/png"));
+                         return [picture.width, picture.height]; }"""
+    )
+    assert size == [96, 64]
+    page.evaluate("navigator.clipboard.write = () => Promise.reject(new Error('refused'))")
+    page.get_by_role("button", name="Share", exact=True).click()
+    expect(page.locator("#result")).to_contain_text("save it, and send the file", timeout=MINUTE)
+    context.close()
