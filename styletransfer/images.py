@@ -80,9 +80,13 @@ def load(source: Source) -> LoadedImage:
 def read_text(source: Source, name: str) -> str:
     """Return the text called `name` in a PNG's header, or an empty one. No pixel is decoded.
 
-    Raises PictureError, or nearly anything for a damaged file.
+    A JPEG's comment has no name: there it is what follows "`name`: ". Raises PictureError, or nearly anything for a
+    damaged file.
     """
     with _open_image(source, _name_source(source)) as image:
+        if image.format == "JPEG":
+            said, _, text = image.info.get("comment", b"").decode().partition(": ")
+            return text if said == name else ""
         return str(image.info.get(name, ""))
 
 

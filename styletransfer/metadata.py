@@ -1,4 +1,4 @@
-"""The settings of a painting inside its PNG file, as a text chunk called PNG_KEY."""
+"""The settings of a painting inside its file: in a PNG a text chunk called KEY, in a JPEG a comment."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import asdict, fields
 from types import MappingProxyType
 from typing import IO, Any
 
-from PIL import Image
+from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
 from . import images
 from .errors import StyleTransferError
 from .settings import Settings
 
-PNG_KEY = "styletransfer"
+KEY = "styletransfer"
 MAX_CHARACTERS = 10_000  # a record of this version has about 500
 
 
@@ -31,22 +31,32 @@ def to_json(settings: Settings, *, masked: bool = False) -> str:
 def save_png(picture: Image.Image, file: str | IO[bytes] | Any, settings: Settings, *, masked: bool = False) -> None:
     """Save the picture as PNG with its settings inside. Raises OSError."""
     info = PngInfo()
-    info.add_text(PNG_KEY, to_json(settings, masked=masked))
+    info.add_text(KEY, to_json(settings, masked=masked))
     picture.save(file, format="PNG", pnginfo=info)
 
 
+def save_jpeg(picture: Image.Image, file: str | IO[bytes] | Any, settings: Settings, *, masked: bool = False) -> None:
+    """Save the picture as JPEG that says it is in sRGB, with its settings inside. Raises OSError.
+
+    It looks like the picture, but has not its exact pixels. Many services drop the settings.
+    """
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    comment = f"{KEY}: {to_json(settings, masked=masked)}"
+    picture.save(file, format="JPEG", quality=92, icc_profile=profile, comment=comment)
+
+
 def read_settings(source: images.Source) -> Settings | None:
-    """Return the settings inside a PNG that save_png wrote, or None for any other file."""
+    """Return the settings inside a file that save_png or save_jpeg wrote, or None for any other file."""
     try:
-        return from_json(images.read_text(source, PNG_KEY))
+        return from_json(images.read_text(source, KEY))
     except Exception:  # decoders raise nearly any exception on bad data
         return None
 
 
 def is_masked(source: images.Source) -> bool:
-    """Return whether a PNG that save_png wrote was painted with a mask of what to keep."""
+    """Return whether a file that save_png or save_jpeg wrote was painted with a mask of what to keep."""
     try:
-        return json.loads(images.read_text(source, PNG_KEY))["masked"] is True
+        return json.loads(images.read_text(source, KEY))["masked"] is True
     except Exception:  # as above
         return False
 

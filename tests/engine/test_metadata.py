@@ -1,4 +1,4 @@
-"""What a PNG file of ours says of itself, and what any other file may say."""
+"""What a picture of ours says of itself, and what any other file may say."""
 
 from __future__ import annotations
 
@@ -10,21 +10,23 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from styletransfer import Settings, metadata
+from tests.data import encode
 
 
 def png(text: str | None) -> bytes:
     info = PngInfo()
     if text is not None:
-        info.add_text(metadata.PNG_KEY, text)
+        info.add_text(metadata.KEY, text)
     file = io.BytesIO()
     Image.new("RGB", (20, 20)).save(file, "PNG", pnginfo=info)
     return file.getvalue()
 
 
-def test_the_settings_come_back_out_of_the_picture():
+@pytest.mark.parametrize("save", [metadata.save_png, metadata.save_jpeg])
+def test_the_settings_come_back_out_of_the_picture(save):
     settings = Settings(size=320, style_weight=3e8, colours="matched", style_layers=("conv2_1",), square=True)
     file = io.BytesIO()
-    metadata.save_png(Image.new("RGB", (20, 20)), file, settings)
+    save(Image.new("RGB", (20, 20)), file, settings)
     assert metadata.read_settings(file) == settings
     assert metadata.read_settings(file.getvalue()) == settings
 
@@ -41,10 +43,11 @@ def test_a_picture_from_before_there_was_an_objective_means_what_it_meant_then()
     assert metadata.read_settings(png('{"size": 128}')) == before
 
 
+@pytest.mark.parametrize("save", [metadata.save_png, metadata.save_jpeg])
 @pytest.mark.parametrize("masked", [False, True])
-def test_a_picture_says_whether_a_mask_is_missing_from_it(masked):
+def test_a_picture_says_whether_a_mask_is_missing_from_it(masked, save):
     file = io.BytesIO()
-    metadata.save_png(Image.new("RGB", (20, 20)), file, Settings(), masked=masked)
+    save(Image.new("RGB", (20, 20)), file, Settings(), masked=masked)
     assert metadata.is_masked(file) is masked
     assert not metadata.is_masked(png(None))
 
@@ -69,7 +72,7 @@ def test_a_picture_that_says_nothing_sensible_has_no_settings(text):
 
 
 def test_other_files_have_no_settings(tmp_path):
-    jpeg = io.BytesIO()
-    Image.new("RGB", (20, 20)).save(jpeg, "JPEG")
-    for source in (jpeg, b"", b"no picture", tmp_path / "absent.png", png('{"size": 128}')[:60]):
+    comments = (b"", b"{}", b"by somebody: {}", b"styletransfer", b"styletransfer: \xff")
+    jpegs = [encode(Image.new("RGB", (20, 20)), "JPEG", comment=comment) for comment in comments]
+    for source in (*jpegs, b"", b"no picture", tmp_path / "absent.png", png('{"size": 128}')[:60]):
         assert metadata.read_settings(source) is None

@@ -106,7 +106,7 @@ def test_a_kept_face_is_among_the_notes(tmp_path: Path, request_of: Callable[...
 
 def png(folder: Path, text: str) -> dict[str, Any]:
     info = PngInfo()
-    info.add_text(metadata.PNG_KEY, text)
+    info.add_text(metadata.KEY, text)
     Image.new("RGB", (20, 20)).save(folder / "old.png", pnginfo=info)
     return uploaded(folder / "old.png")
 
