@@ -1,10 +1,13 @@
-"""The page's own pictures: examples, sample photos and styles, and the tiles that show them."""
+"""The page's own pictures: examples, sample photos and styles, their tiles; and what the page calls any picture."""
 
 from __future__ import annotations
 
 import csv
 import filecmp
 import random
+import re
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +15,12 @@ from .tiles import Tile
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 FIRST_EXAMPLE = 2  # the one that the page opens with
+MAX_NAME_LENGTH = 40
+# What cameras, messengers and clipboards call every picture; such a name says nothing.
+NAMELESS = re.compile(
+    "at|blob|camera|capture|clipboard|dcim|dji|download|dsc|dscf|dscn|file|gopr|image|img|mvimg|photo|pic|picture|pxl|"
+    "scan|screen|screenshot|shot|signal|telegram|temp|tmp|unnamed|untitled|vid|wa|webcam|whatsapp"
+)
 
 
 class Example(NamedTuple):
@@ -24,21 +33,24 @@ class Example(NamedTuple):
 
 def examples() -> list[Example]:
     """Return the rows of examples/pairs.csv, as paths."""
-    with (EXAMPLES / "pairs.csv").open(encoding="utf-8") as file:
-        return [
-            Example(
-                photo=content_path(pair["photo"]),
-                painting=style_path(pair["painting"]),
-                result=str(EXAMPLES / "results" / f"{pair['photo']}--{pair['painting']}.jpg"),
-            )
-            for pair in csv.DictReader(file)
-        ]
+    return [
+        Example(
+            photo=content_path(pair["photo"]),
+            painting=style_path(pair["painting"]),
+            result=str(EXAMPLES / "results" / f"{pair['photo']}--{pair['painting']}.jpg"),
+        )
+        for pair in _read_table("pairs.csv")
+    ]
 
 
 def styles() -> list[tuple[str, str]]:
     """Return the rows of examples/styles.csv: the path of each style, and its title."""
-    with (EXAMPLES / "styles.csv").open(encoding="utf-8") as file:
-        return [(style_path(row["style"]), row["title"]) for row in csv.DictReader(file)]
+    return [(style_path(row["style"]), row["title"]) for row in _read_table("styles.csv")]
+
+
+def _read_table(name: str) -> list[dict[str, str]]:
+    with (EXAMPLES / name).open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def content_path(name: str) -> str:
@@ -62,15 +74,45 @@ def example_name(path: str | None, folder: str) -> str | None:
     return example.stem if example.is_file() and filecmp.cmp(path, example, shallow=False) else None
 
 
-def example_title(example: Example) -> str:
-    """Return what an example shows, such as "Chelsea as Woodcut"."""
-    titles = dict(styles())
-    return f"{Path(example.photo).stem.capitalize()} as {titles[example.painting]}"
+def photo_names() -> dict[str, str]:
+    """Return the rows of examples/photos.csv: what the page calls each of its photos, by the name of its file."""
+    return {row["photo"]: row["name"] for row in _read_table("photos.csv")}
+
+
+def photo_name(path: str) -> str:
+    """Return what the page calls a photo: "Cat", the words of the file's name for a visitor's own, or "Photo"."""
+    return photo_names().get(example_name(path, "content") or "") or _words(path) or "Photo"
+
+
+def style_name(path: str) -> str:
+    """Return what the page calls a painting: its title, the words of the file's name for a visitor's, or "My style"."""
+    titles = {Path(style).stem: title for style, title in styles()}
+    return titles.get(example_name(path, "style") or "") or _words(path) or "My style"
+
+
+def pair_name(photo: str, paintings: Sequence[str]) -> str:
+    """Return what the page calls a picture of this photo: "Cat · Woodcut", or with both paintings."""
+    return f"{photo_name(photo)} · {' + '.join(map(style_name, paintings))}"
+
+
+def _words(path: str) -> str:
+    """Return the words of a file's name with capitals, of MAX_NAME_LENGTH at most, or "" if it does not name anything.
+
+    "IMG_2041", "3f2a9c1e-77aa-4c21-9d1f-0123456789ab" and "photo (1)" do not.
+    """
+    stem = Path(path).stem
+    words = re.findall(r"[^\W_]+", stem)
+    roots = [re.sub(r"\d+$", "", word).lower() for word in words]
+    naming = [root for root in roots if root.isalpha() and (len(root) > 1 or not root.isascii())]
+    if all(map(NAMELESS.fullmatch, naming)) or re.fullmatch("[0-9a-f]{16,}", stem.replace("-", "").lower()):
+        return ""
+    capitals = " ".join(word[0].upper() + word[1:] for word in words)
+    return textwrap.shorten(capitals, MAX_NAME_LENGTH, placeholder="")
 
 
 def example_tiles() -> list[Tile]:
     """The results of the examples."""
-    return [Tile(example.result, example_title(example)) for example in examples()]
+    return [Tile(example.result, pair_name(example.photo, [example.painting])) for example in examples()]
 
 
 def sample_photos() -> list[str]:
@@ -80,7 +122,7 @@ def sample_photos() -> list[str]:
 
 def sample_tiles() -> list[Tile]:
     """The photos for visitors without one."""
-    return [Tile(photo, Path(photo).stem.capitalize()) for photo in sample_photos()]
+    return [Tile(photo, photo_name(photo)) for photo in sample_photos()]
 
 
 def style_tiles(own: str | None = None) -> list[Tile]:

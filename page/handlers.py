@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import random
 import secrets
 import time
@@ -24,7 +25,7 @@ from .config import DEFAULT_PRESET, ServerConfig
 from .controls import CONTROLS, LABELS, find_preset, get_preset, slider_values, to_settings
 from .drop_zones import READING, file_path
 from .examples import example_name, examples, random_style, sample_photos, style_tiles
-from .results import SavedResult
+from .results import SavedResult, name_result
 from .run import GRACE_SECONDS, Run
 from .session import VISITS, Session
 from .status import describe_progress, plot_losses, status_html
@@ -83,9 +84,13 @@ class Components:
     pause: gr.Button
     stop: gr.Button
     more: gr.Button
-    download: gr.DownloadButton
-    time_lapse: gr.DownloadButton
+    save_jpeg: gr.DownloadButton
+    download: gr.DownloadButton  # of the PNG
+    save_film: gr.DownloadButton
     plot: gr.Plot
+    film_part: gr.Column
+    film: gr.Video
+    save_webp: gr.DownloadButton
     history: gr.Gallery
     link: gr.Textbox
     share: gr.Button
@@ -274,7 +279,7 @@ class Handlers:
 
         def save(run: Run, update: Update) -> str:
             settings = replace(update.settings, iterations=iterations)
-            return self._save_result(session, request.photo, run, update.picture, settings)
+            return self._save_result(session, request, run, update.picture, settings)
 
         # Nobody comes back to the run of a program.
         grace = GRACE_SECONDS if session.is_open else 0.0
@@ -289,7 +294,7 @@ class Handlers:
         for update in run.watch():
             is_paused = session.control.paused
             if update and update.end:
-                result = None if run.message else session.current
+                result = session.current  # None if it could not be saved
                 yield {
                     c.result: update.picture,
                     c.status: describe_progress(update, SHOWN_ENDS[update.end], message=run.message),
@@ -316,18 +321,21 @@ class Handlers:
             was_paused = is_paused and not update
             latest = update or latest
 
-    def _save_result(self, session: Session, photo: str, run: Run, picture: Image.Image, settings: Settings) -> str:
-        """Save the picture's files for the visit; if that fails, return a sentence that says why."""
+    def _save_result(
+        self, session: Session, request: Request, run: Run, picture: Image.Image, settings: Settings
+    ) -> str:
+        """Save the picture's files for the visit; if one of them cannot be, return a sentence that says so."""
         try:
             result = SavedResult.save(
                 picture,
                 folder=session.folder,
-                number=session.count + 1,
-                photo=photo,
+                name=name_result(request.photo, request.paintings, session.stems),
+                photo=request.photo,
                 time_lapse=run.time_lapse,
                 settings=settings,
                 losses=run.losses,
                 marks=run.marks,
+                only_png=not session.is_open,
             )
         except (OSError, StyleTransferError) as error:  # the disk is full, or the photo has been deleted
             session.current = None
@@ -337,11 +345,11 @@ class Handlers:
                 why = str(error).rstrip(".")
             return f"The picture could not be saved ({why}): save it with a right click or a long press."
         session.add(result)
-        if not session.is_open:
-            result.delete_extras()
         if session.run is run:
             session.run = None
             session.running = False
+        if session.is_open and not result.film:
+            return "The picture is saved, but no film of it could be made."
         return ""
 
     # Before, during and after a run
@@ -451,12 +459,30 @@ class Handlers:
     def show_results(self, session: Session) -> Changes:
         """The run is over: offer its files, compare before and after, and show all pictures of the visit."""
         c, last = self.components, session.current
-        pictures = [(result.file, result.caption) for result in session.results]
-        if not last:  # it could not be saved
-            off = gr.update(value=None, interactive=False)
-            return {c.download: off, c.time_lapse: off, c.history: pictures}
-        shown = self._show_result(last)
-        return {**{part: shown[part] for part in (c.viewer, c.download, c.time_lapse)}, c.history: pictures}
+        shown = {c.viewer: show_result(last.jpeg or last.file, last.before)} if last else {}
+        return {**self._offer_files(last), **shown, c.history: self._pictures(session)}
+
+    def _offer_files(self, result: SavedResult | None) -> Changes:
+        """Offer the files of a result, and show its film; without a result, none."""
+        c = self.components
+        files: Changes = dict.fromkeys((c.save_jpeg, c.download, c.save_film, c.save_webp))
+        if result:
+            files = {
+                c.save_jpeg: result.jpeg,
+                c.download: result.file,
+                c.save_film: result.film,
+                c.save_webp: result.film_webp,
+            }
+        film = files[c.save_film]
+        return {
+            **{button: gr.update(value=file, interactive=bool(file)) for button, file in files.items()},
+            c.film_part: gr.update(visible=bool(film)),
+            c.film: film,
+        }
+
+    def _pictures(self, session: Session) -> list[tuple[str, str]]:
+        """Return what the history shows."""
+        return [(result.file, result.name.caption) for result in session.results]
 
     # Choosing
 
@@ -467,7 +493,6 @@ class Handlers:
         if session.running:
             return chosen
         session.current = None
-        off = gr.update(value=None, interactive=False)
         return {
             **chosen,
             c.preset: DEFAULT_PRESET,
@@ -475,8 +500,7 @@ class Handlers:
             c.viewer: show_example(example),
             c.status: status_html("A finished result of this pair. Press Paint to watch it form."),
             c.plot: None,
-            c.download: off,
-            c.time_lapse: off,
+            **self._offer_files(None),
             c.more: gr.update(interactive=False),
         }
 
@@ -553,11 +577,10 @@ class Handlers:
     def _show_result(self, result: SavedResult) -> Changes:
         c = self.components
         return {
-            c.viewer: show_result(result.file, result.before),
-            c.status: status_html(f"Picture {result.caption}. Press More to continue it."),
+            c.viewer: show_result(result.jpeg or result.file, result.before),
+            c.status: status_html(f"{result.name.caption}. Press More to continue it."),
             c.plot: plot_losses(result.losses, result.marks, result.settings, len(result.losses)),
-            c.download: gr.update(value=result.file, interactive=True),
-            c.time_lapse: gr.update(value=result.time_lapse, interactive=True),
+            **self._offer_files(result),
         }
 
     def restore_settings(self, zone: gr.Image, picture: File) -> Changes:
@@ -610,11 +633,11 @@ class Handlers:
         session.running = bool(session.run and not session.run.is_over)
         VISITS.keep(session)
         # A file may have been deleted meanwhile, to make room.
-        session.results = [result for result in session.results if Path(result.file).is_file()]
+        session.results = [result for result in session.results if all(map(os.path.isfile, result.files))]
         drop_zones: Changes = {c.photo: desk.photo, c.painting: desk.painting, c.second_painting: desk.second_painting}
         changes: Changes = {
             **{zone: path for zone, path in drop_zones.items() if path and Path(path).is_file()},
-            c.history: [(result.file, result.caption) for result in session.results],
+            c.history: self._pictures(session),
             **self._enable_buttons(session.running, bool(current), session.control.paused),
         }
         if desk.preset and desk.values:

@@ -154,8 +154,9 @@ def create_components(config: ServerConfig) -> Components:
                         stop = gr.Button("Stop", min_width=70, variant="stop", interactive=False, elem_id="stop")
                         more = gr.Button("More", min_width=70, interactive=False, elem_id="more")
                     with gr.Row(elem_id="save-buttons"):
-                        download = gr.DownloadButton("Save PNG", min_width=70, interactive=False, elem_id="download")
-                        time_lapse = gr.DownloadButton("Time-lapse", min_width=70, interactive=False, elem_id="lapse")
+                        save_jpeg = gr.DownloadButton("Save", min_width=70, interactive=False, elem_id="save-jpeg")
+                        download = gr.DownloadButton("PNG", min_width=70, interactive=False, elem_id="download")
+                        save_film = gr.DownloadButton("Film", min_width=70, interactive=False, elem_id="save-film")
                 with gr.Column(scale=3, min_width=200, elem_id="steer"):
                     likeness = gr.Radio(
                         [(name.capitalize(), name) for name in LIKENESS],
@@ -189,6 +190,10 @@ def create_components(config: ServerConfig) -> Components:
         with gr.Row():
             link = gr.Textbox(label="A link to these settings", interactive=False, elem_id="link")
             share = gr.Button("Make a link", size="sm", elem_id="share", scale=0)
+    with gr.Column(visible=False, elem_id="film-part", elem_classes="part") as film_part:
+        gr.HTML("<h2>How it came about</h2>", apply_default_css=False)
+        film = gr.Video(label="Film", show_label=False, interactive=False, buttons=[], elem_id="film")
+        save_webp = gr.DownloadButton("Save as WebP", size="sm", interactive=False, elem_id="save-webp")
     with gr.Column(elem_id="laboratory", elem_classes="part"):
         gr.HTML(LABORATORY, apply_default_css=False)
         with gr.Row():
@@ -234,9 +239,13 @@ def create_components(config: ServerConfig) -> Components:
         pause=pause,
         stop=stop,
         more=more,
+        save_jpeg=save_jpeg,
         download=download,
-        time_lapse=time_lapse,
+        save_film=save_film,
         plot=plot,
+        film_part=film_part,
+        film=film,
+        save_webp=save_webp,
         history=history,
         link=link,
         share=share,
@@ -251,7 +260,8 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     inputs = [c.session, c.photo, c.painting, *settings, c.second_painting]
     buttons = [c.start, c.surprise, c.more, c.pause, c.stop, c.offer]
     progress = [c.viewer, c.status, c.plot, c.download]
-    results = [c.download, c.time_lapse, c.viewer, c.history]
+    files = [c.save_jpeg, c.save_film, c.save_webp, c.film_part, c.film]
+    results = [c.download, *files, c.viewer, c.history]
     notices = list(c.notices.values())
     # Without progress, since Gradio would show it, and an error, on top of what the visitor sees.
     at_once: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
@@ -309,7 +319,7 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     α.change(name_likeness, α, c.likeness, **at_once)
     c.samples.select(handlers.choose_sample, None, [c.photo, c.notices[c.photo]], **at_once)
     c.examples.select(
-        handlers.show_example, c.session, [c.photo, c.painting, *settings, *progress, c.time_lapse, c.more], **at_once
+        handlers.show_example, c.session, [c.photo, c.painting, *settings, *progress, *files, c.more], **at_once
     )
     c.painting.change(handlers.mark_style, [c.session, c.painting], c.styles, **raw, **at_once)
     preset_chosen = c.preset.input(handlers.choose_preset, c.preset, sliders, **at_once)
@@ -334,7 +344,7 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
             **raw,
             **at_once,
         )
-    c.history.select(handlers.reopen_result, c.session, [*progress, c.time_lapse, *settings], **at_once)
+    c.history.select(handlers.reopen_result, c.session, [*progress, *files, *settings], **at_once)
     linked = c.share.click(handlers.make_link, [c.photo, c.painting, *settings], c.link, **raw, **at_once)
     linked.then(None, c.link, c.link, js=ADD_ADDRESS)
     # Only `follow_link` and `return_to_visit` may write to the inputs when the page opens. A gr.skip() that arrives
@@ -345,8 +355,7 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
         handlers.follow_link, c.link_query, [c.photo, c.painting, *settings, c.notices[c.photo]], **at_once
     )
     shown_again = [
-        *(c.photo, c.painting, c.second_painting, *settings, *buttons, c.viewer, c.status, c.plot),
-        *(c.download, c.time_lapse, c.history),
+        *(c.photo, c.painting, c.second_painting, *settings, *buttons, *results, c.status, c.plot),
     ]
     returned = c.returned.change(handlers.return_to_visit, c.session, shown_again, **at_once)
     watched = returned.success(

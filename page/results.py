@@ -1,8 +1,12 @@
-"""The files of a finished picture: the PNG with its settings inside, the time-lapse, and the photo for comparison."""
+"""The files of a finished picture: the PNG and the JPEG with its settings inside, its film, and the photo beside it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+import logging
+import re
+import unicodedata
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,44 +14,44 @@ from PIL import Image
 
 from styletransfer import Losses, PictureError, Settings, images, metadata
 
-MAX_TIME_LAPSE_FRAMES = 48
-TIME_LAPSE_SIZE = 480  # pixels of the long side
+from .examples import pair_name, photo_name, style_name
+from .film import FilmError, TimeLapse
+
+log = logging.getLogger(__name__)
 
 
-class TimeLapse:
-    """Images of a picture as it forms, evenly spread over the run however long it is."""
+class Name(NamedTuple):
+    """What a picture is called: "Cat · Woodcut 2" where it is shown, cat-woodcut-2 where it is saved."""
 
-    def __init__(self) -> None:
-        self.images: list[Image.Image] = []
-        self._halvings = self._seen = 0
+    caption: str
+    stem: str  # a-z, 0-9 and single hyphens; no other of the same visit has it
 
-    def add(self, image: Image.Image) -> None:
-        """Add an image; when there are too many, drop every other one and from then on take half as many."""
-        self._seen += 1
-        if self._seen % 2**self._halvings:
-            return
-        size = images.fit_size(image, min(TIME_LAPSE_SIZE, max(image.size)))
-        self.images.append(image.resize(size))
-        if len(self.images) > MAX_TIME_LAPSE_FRAMES:
-            self.images = self.images[::2]
-            self._halvings += 1
 
-    def save(self, file: Path, last: Image.Image) -> None:
-        """Save an animated WebP that ends on `last` and stays there for two seconds. Raises OSError."""
-        frames = [*self.images, last.resize(self.images[0].size)]
-        durations = [100] * (len(frames) - 1) + [2000]  # milliseconds
-        frames[0].save(file, save_all=True, append_images=frames[1:], duration=durations, loop=0, quality=75, method=0)
+def name_result(photo: str, paintings: Sequence[str], taken: Container[str]) -> Name:
+    """Name a picture of this photo like these paintings, with a number if its stem is among those `taken`."""
+    caption = pair_name(photo, paintings)
+    stem = "-".join([_slug(photo_name(photo), "photo"), *(_slug(style_name(path), "my-style") for path in paintings)])
+    numbers = ((f"{caption} {number}", f"{stem}-{number}") for number in itertools.count(2))
+    return Name(*next(name for name in itertools.chain([(caption, stem)], numbers) if name[1] not in taken))
+
+
+def _slug(name: str, otherwise: str) -> str:
+    """Return a name as one for files on any system, or `otherwise` if its letters are not Latin ones."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    return "-".join(re.findall("[a-z0-9]+", plain)) if re.search("[a-z]", plain) else otherwise
 
 
 class SavedResult(NamedTuple):
-    """A finished picture of a visit, as files."""
+    """A finished picture of a visit, as files. A program has only the PNG."""
 
     file: str  # PNG at full size
-    time_lapse: str  # WebP
-    before: str  # the photo at the same size, JPEG
+    jpeg: str | None  # at full size
+    film: str | None  # MP4, or None if none could be made
+    film_webp: str | None  # the same as animated WebP
+    before: str | None  # the photo at the same size, JPEG
     photo: str  # the photo as the visitor chose it
     settings: Settings
-    caption: str
+    name: Name
     losses: tuple[Losses, ...]
     marks: dict[int, str]  # labels in the plot of the losses, by step
 
@@ -57,46 +61,55 @@ class SavedResult(NamedTuple):
         image: Image.Image,
         *,
         folder: Path,
-        number: int,
+        name: Name,
         photo: str,
         time_lapse: TimeLapse,
         settings: Settings,
         losses: Sequence[Losses],
         marks: Mapping[int, str],
+        only_png: bool,
     ) -> SavedResult:
-        """Save a run's last image in `folder`, as the `number`th of the visit, with the settings that made it.
+        """Save a run's last image in `folder`, with the settings that made it.
 
-        Raises OSError, or PictureError if the photo is no longer there; then it leaves no file behind.
+        The picture comes first: if its film cannot be made, the log says why, and there is none. Raises OSError, or
+        PictureError if the photo is no longer there; then it leaves no file behind.
         """
-        png, webp, jpeg = (folder / f"painting-{number}{suffix}" for suffix in (".png", ".webp", ".jpg"))
+        stem = str(folder / name.stem)
         result = cls(
-            file=str(png),
-            time_lapse=str(webp),
-            before=str(jpeg),
+            file=f"{stem}.png",
+            jpeg=f"{stem}.jpg",
+            film=f"{stem}.mp4",
+            film_webp=f"{stem}.webp",
+            before=f"{stem}--photo.jpg",  # no stem has two hyphens
             photo=photo,
             settings=settings,
-            caption=f"{number}: {max(image.size)} px, β {settings.style_weight:.0e}, {settings.colours}",
+            name=name,
             losses=tuple(losses),
             marks=dict(marks),
         )
         try:
-            metadata.save_png(image, png, settings)
-            time_lapse.save(webp, image)
-            images.load(photo).image.resize(image.size).save(jpeg, quality=90)
+            metadata.save_png(image, result.file, settings)
+            if only_png:
+                return result._replace(jpeg=None, film=None, film_webp=None, before=None)
+            metadata.save_jpeg(image, f"{stem}.jpg", settings)
+            images.load(photo).image.resize(image.size).save(f"{stem}--photo.jpg", quality=90)
         except (OSError, PictureError):
             result.delete()
             raise
+        try:
+            time_lapse.save_mp4(Path(f"{stem}.mp4"), image)
+            time_lapse.save_webp(Path(f"{stem}.webp"), image)
+        except FilmError as error:
+            log.warning("no film: %s", error)
+            for film in (f"{stem}.mp4", f"{stem}.webp"):
+                Path(film).unlink(missing_ok=True)
+            return result._replace(film=None, film_webp=None)
         return result
 
     @property
-    def files(self) -> tuple[str, str, str]:
+    def files(self) -> list[str]:
         """The paths of what was saved."""
-        return self.file, self.time_lapse, self.before
-
-    def delete_extras(self) -> None:
-        """Delete what only the page shows, and a program does not get."""
-        for file in (self.time_lapse, self.before):
-            Path(file).unlink()
+        return [file for file in (self.file, self.jpeg, self.film, self.film_webp, self.before) if file]
 
     def delete(self) -> None:
         """Delete its files."""

@@ -14,7 +14,7 @@ import gradio as gr
 from styletransfer import Losses
 
 from . import worker
-from .results import TimeLapse
+from .film import TimeLapse
 from .worker import Failure, Request, RunControl, RunEnd, Update
 
 GRACE_SECONDS = 20.0  # how long a run goes on when its connection is lost

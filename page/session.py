@@ -53,7 +53,7 @@ class Session:
     desk: Desk = field(default_factory=Desk)
     run: Run | None = None  # the one that is on, or whose picture could not be saved
     results: list[SavedResult] = field(default_factory=list)
-    count: int = 0  # of all results, the deleted ones included
+    stems: set[str] = field(default_factory=set)  # of all results, the deleted ones included
     current: SavedResult | None = None  # More continues this one
     _control: RunControl | None = None
 
@@ -81,7 +81,7 @@ class Session:
     def add(self, result: SavedResult) -> None:
         """Add a result and, if there are more than MAX_RESULTS, delete the oldest."""
         self.current = result
-        self.count += 1
+        self.stems.add(result.name.stem)
         self.results.append(result)
         if len(self.results) > MAX_RESULTS:
             self.results.pop(0).delete()

@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from .examples import Example, example_title
+from .examples import Example, pair_name
 from .tiles import picture_of
 
 TEMPLATE = """<figure class="viewer">
@@ -48,7 +48,7 @@ def show_result(picture: str, before: str | None) -> dict[str, Any]:
 
 def show_example(example: Example) -> dict[str, Any]:
     """Return the value that shows the finished result of an example beside its photo."""
-    label = f"An example: {example_title(example)}"
+    label = f"An example: {pair_name(example.photo, [example.painting])}"
     return _value(picture_of(example.result), example.photo, label, label, split=0.5)
 
 

@@ -147,7 +147,7 @@ def test_a_finished_picture_save_and_more_survive_ten_seconds_without_a_network(
     monkeypatch.setattr(download, "is_over", True)
     start(page, network.url, 30)
     expect(page.locator("#download")).to_be_enabled(timeout=MINUTE)
-    expect(page.locator("#lapse")).to_be_enabled()
+    expect(page.locator("#save-film")).to_be_enabled()
     time.sleep(3)  # until the page has asked for the download of VGG-19 for the last time
     page.evaluate("window.isTheSamePage = true")
     network.cut(10)
@@ -226,7 +226,7 @@ def test_a_page_that_was_open_when_the_server_was_restarted_keeps_its_picture_an
     url, restart = restartable
     start(page, url, 8)
     expect(page.locator("#download")).to_be_enabled(timeout=MINUTE)
-    expect(page.locator("#lapse")).to_be_enabled()
+    expect(page.locator("#save-film")).to_be_enabled()
     time.sleep(3)
     restart()
     page.get_by_role("button", name="Paint", exact=True).click()

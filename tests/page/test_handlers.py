@@ -11,9 +11,9 @@ from typing import Any
 import gradio as gr
 import numpy as np
 import pytest
-from PIL import Image, ImageSequence
+from PIL import Image
 
-from page import examples, handlers, results
+from page import examples, handlers
 from page.config import ServerConfig
 from page.examples import EXAMPLES
 from page.handlers import Handlers
@@ -162,19 +162,6 @@ def test_a_run_that_is_paused_for_too_long_ends_with_its_picture(
 def test_more_without_a_picture_says_so() -> None:
     with pytest.raises(gr.Error, match="press Paint first"):
         list(more(Session()))
-
-
-@pytest.mark.slow
-def test_the_time_lapse_is_an_animation_that_ends_on_the_picture(every_update: None) -> None:
-    session = Session()
-    list(paint(session, iterations=120))
-    result = session.results[-1]
-    with Image.open(result.time_lapse) as lapse, Image.open(result.file) as finished:
-        assert lapse.format == "WEBP"
-        assert 20 <= lapse.n_frames <= results.MAX_TIME_LAPSE_FRAMES + 2
-        states = [np.asarray(frame.convert("RGB"), dtype=float) for frame in ImageSequence.Iterator(lapse)]
-        assert np.abs(states[-1] - np.asarray(finished, dtype=float)).mean() < 12
-        assert np.abs(states[0] - states[-1]).mean() > 12
 
 
 def test_the_preview_has_the_colours_that_were_chosen() -> None:

@@ -19,8 +19,10 @@ def test_a_visit_stores_only_its_newest_pictures(every_update: None, monkeypatch
     visit = Session()
     for _ in range(3):
         list(paint(visit, iterations=2))
-    assert [result.caption[0] for result in visit.results] == ["2", "3"]
-    assert len(list(visit.folder.iterdir())) == 6
+    assert [result.name.caption for result in visit.results] == ["Cat · Woodcut 2", "Cat · Woodcut 3"]
+    stored = {path.name for path in visit.folder.iterdir() if path.is_file()}
+    endings = (".png", ".jpg", ".mp4", ".webp", "--photo.jpg")
+    assert stored == {f"cat-woodcut-{number}{ending}" for number in (2, 3) for ending in endings}
 
 
 def test_the_pictures_of_a_visitor_are_deleted_when_the_visitor_leaves(every_update: None) -> None:

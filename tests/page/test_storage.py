@@ -52,7 +52,13 @@ def test_a_program_leaves_nothing_on_disk_but_its_uploads_and_its_picture(
     with suppress(AppError):
         client.predict(**small_request(photo=handle_file(save_plain_photo(tmp_path, 18)), size=-1))
     stayed = {path for path in folder.rglob("*") if path.is_file()} - before
-    assert sorted(path.name for path in stayed) == ["17.png", "18.png", "image.jpeg", "painting-1.png", PAINTING.name]
+    assert sorted(path.name for path in stayed) == [
+        "17.png",
+        "18.png",
+        "image.jpeg",
+        "photo-woodcut.png",
+        PAINTING.name,
+    ]
 
 
 def test_a_full_disk_costs_the_file_and_not_the_picture(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
