@@ -269,7 +269,7 @@ def test_a_photo_that_is_deleted_during_a_run_costs_the_file_and_not_the_picture
     assert last[COMPONENTS.download] is None
     assert not [path for path in session.folder.rglob("*") if path.is_file()]
     shown = HANDLERS.show_results(session)
-    assert shown[COMPONENTS.time_lapse]["value"] is None, "nothing of an earlier picture stands beside it"
+    assert shown[COMPONENTS.save_film]["value"] is None, "nothing of an earlier picture stands beside it"
 
 
 def test_a_change_that_a_full_disk_cannot_take_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
