@@ -191,7 +191,7 @@ def create_components(config: ServerConfig) -> Components:
             link = gr.Textbox(label="A link to these settings", interactive=False, elem_id="link")
             share = gr.Button("Make a link", size="sm", elem_id="share", scale=0)
     with gr.Column(visible=False, elem_id="film-part", elem_classes="part") as film_part:
-        gr.HTML("<h2>How it came about</h2>", apply_default_css=False)
+        gr.HTML("<h2>Film</h2>", apply_default_css=False)
         film = gr.Video(label="Film", show_label=False, interactive=False, buttons=[], elem_id="film")
         save_webp = gr.DownloadButton("Save as WebP", size="sm", interactive=False, elem_id="save-webp")
     with gr.Column(elem_id="laboratory", elem_classes="part"):
