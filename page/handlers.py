@@ -28,7 +28,7 @@ from .examples import example_name, examples, random_style, sample_photos, style
 from .results import SavedResult, name_result
 from .run import GRACE_SECONDS, Run
 from .session import VISITS, Session
-from .status import describe_progress, plot_losses, status_html
+from .status import describe_place, describe_progress, plot_losses, status_html
 from .tiles import tiles_value
 from .viewer import show_example, show_painting, show_result
 from .worker import Request, RunEnd, Update
@@ -42,6 +42,8 @@ RESTARTED = (
     "keep, then reload the page."
 )
 FULL_DISK = "The disk of this server is full: your change could not be applied."
+BUSY_VISIT = "A picture of this visit is on, perhaps in another tab: stop it first, or wait for it."
+LOST_PLACE = "Your place in the queue was lost while this page was away: press Paint again."
 log = logging.getLogger(__name__)
 
 File = dict[str, Any] | None
@@ -191,7 +193,7 @@ class Handlers:
             request = self._make_request(session, to_settings(preset, values), photo, painting, second_painting)
         yield from self._paint(session, request, preset, request.settings.iterations)
 
-    def paint(self, photo: File, painting: File, preset: str = DEFAULT_PRESET) -> Image.Image:
+    def paint(self, photo: File, painting: File, preset: str = DEFAULT_PRESET) -> Iterator[Any]:
         """Paint a photo in the manner of a painting and return the finished picture.
 
         Args:
@@ -203,8 +205,11 @@ class Handlers:
         session = Session()
         with explain_refusal(get_preset(preset).size, preset):
             request = self._make_request(session, get_preset(preset), photo, painting)
-        *_, last = self._paint(session, request, preset, request.settings.iterations)
-        return last[self.components.result]
+        picture = None
+        for changes in self._paint(session, request, preset, request.settings.iterations):
+            picture = changes.get(self.components.result, picture)
+            yield gr.skip()  # here Gradio notices that the program has left
+        yield picture
 
     def continue_painting(
         self, session: Session, photo: File, painting: File, preset: str, *values_and_second_painting: Any
@@ -275,7 +280,7 @@ class Handlers:
 
         `iterations` is what the visitor's slider says; it is saved in the picture and may be more than this run has.
         """
-        yield {self.components.status: status_html("Reading the two pictures …")}
+        self._check_is_free(session)
 
         def save(run: Run, update: Update) -> str:
             settings = replace(update.settings, iterations=iterations)
@@ -283,23 +288,24 @@ class Handlers:
 
         # Nobody comes back to the run of a program.
         grace = GRACE_SECONDS if session.is_open else 0.0
-        session.run = Run(request, session.control, save, preset=preset, grace=grace)
-        session.run.start()
-        yield from self._show_run(session, session.run)
+        run = Run(request, session.control, save, preset=preset, grace=grace)
+        with explain_refusal(request.settings.size, preset):
+            run.start()
+        session.run = run
+        yield from self._show_run(session, run)
 
     def _show_run(self, session: Session, run: Run) -> Iterator[Changes]:
         """Show how a run goes, until it is over."""
         c = self.components
-        last_plot, latest, was_paused = 0.0, None, False
+        last_plot, latest, was_paused, said = 0.0, None, False, ""
         for update in run.watch():
-            is_paused = session.control.paused
+            is_paused = run.control.paused
             if update and update.end:
-                result = session.current  # None if it could not be saved
                 yield {
                     c.result: update.picture,
                     c.status: describe_progress(update, SHOWN_ENDS[update.end], message=run.message),
                     c.plot: plot_losses(run.losses, run.marks, update.settings, update.iterations),
-                    c.download: result.file if result else None,
+                    c.download: run.result.file if run.result else None,  # None if it could not be saved
                 }
             elif update:
                 changes = {
@@ -310,8 +316,9 @@ class Handlers:
                     last_plot = time.monotonic()
                     changes[c.plot] = plot_losses(run.losses, run.marks, update.settings, update.iterations)
                 yield changes
-            elif run.is_waiting:
-                yield {c.status: status_html("Waiting for a free place …")}
+            elif not latest and said != describe_place(run.place):
+                said = describe_place(run.place)
+                yield {c.status: said}
             elif latest and is_paused and not was_paused:
                 # Without the picture, whose file Gradio would write again while a browser reads it.
                 plot = plot_losses(run.losses, run.marks, latest.settings, latest.iterations)
@@ -320,6 +327,10 @@ class Handlers:
                 yield gr.skip()  # here Gradio notices that the tab has been closed
             was_paused = is_paused and not update
             latest = update or latest
+        if not run.has_begun and session.run is run:
+            session.run = None
+            said = status_html("You left the queue. Nothing was painted.")
+            yield {c.status: status_html(LOST_PLACE, is_error=True) if run.was_abandoned else said}
 
     def _save_result(
         self, session: Session, request: Request, run: Run, picture: Image.Image, settings: Settings
@@ -345,6 +356,7 @@ class Handlers:
                 why = str(error).rstrip(".")
             return f"The picture could not be saved ({why}): save it with a right click or a long press."
         session.add(result)
+        run.result = result
         if session.run is run:
             session.run = None
             session.running = False
@@ -377,9 +389,7 @@ class Handlers:
     def _begin(self, session: Session) -> Changes:
         """Say that a run waits for its turn. Raises gr.Error if it cannot begin."""
         self._check_is_open(session)
-        if session.run and session.run.is_watched:
-            message = "A picture of this visit is being painted, perhaps in another tab: stop it first, or wait for it."
-            raise gr.Error(message, print_exception=False)
+        self._check_is_free(session)
         if session.run:
             session.run.control.stop()
         try:
@@ -390,7 +400,7 @@ class Handlers:
         VISITS.keep(session)
         return {
             **self._enable_buttons(running=True),
-            self.components.status: status_html("Waiting for a free place …"),
+            self.components.status: describe_place(None),
         }
 
     def surprise(self, session: Session, photo: File, painting: File, second_painting: File) -> Changes:
@@ -403,6 +413,11 @@ class Handlers:
     def _check_is_open(self, session: Session) -> None:
         if not session.is_open:
             raise gr.Error(RESTARTED, print_exception=False)
+
+    def _check_is_free(self, session: Session) -> None:
+        """Raise gr.Error if a run of the visit is on, and watched. A program may have several."""
+        if session.is_open and session.run and session.run.is_watched:
+            raise gr.Error(BUSY_VISIT, print_exception=False)
 
     def finish_run(self, session: Session) -> Changes:
         """The run is over: enable the buttons, or begin the one that was asked for meanwhile."""
@@ -513,10 +528,12 @@ class Handlers:
     ) -> Changes:
         """A style was pressed: take it, and paint with it at once if the visitor has painted before.
 
-        While a run is on, offer to paint with it next, or now.
+        A run that waits for its turn will be painted with it. While one is on, offer to paint with it next, or now.
         """
         c, tile = self.components, style_tiles(session.own_painting)[event.index]
         chosen = {c.painting: tile.picture, **self._notify(c.painting, "")}
+        if session.run and tile.picture and session.run.change_painting(tile.picture):
+            return chosen
         if session.running:
             return {
                 **chosen,
@@ -629,7 +646,7 @@ class Handlers:
     def return_to_visit(self, session: Session) -> Changes:
         """The page of a visit was loaded again: show what it showed."""
         c, desk, current = self.components, session.desk, session.current
-        was_waiting = session.running and not session.run
+        was_lost = session.running and not session.run
         session.running = bool(session.run and not session.run.is_over)
         VISITS.keep(session)
         # A file may have been deleted meanwhile, to make room.
@@ -647,9 +664,8 @@ class Handlers:
             changes |= self._show_result(current)
         if session.running:
             changes[c.status] = status_html("Looking for your picture …")
-        elif was_waiting:
-            lost = "Your place in the queue was lost with the connection: press Paint again."
-            changes[c.status] = status_html(lost, is_error=True)
+        elif was_lost:
+            changes[c.status] = status_html(LOST_PLACE, is_error=True)
         return changes
 
     def watch_again(self, session: Session) -> Iterator[Changes]:

@@ -265,12 +265,10 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     notices = list(c.notices.values())
     # Without progress, since Gradio would show it, and an error, on top of what the visitor sees.
     at_once: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
-    in_turn: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "paint"}
+    # Gradio lets all of them begin at once; the runs wait for each other in page/queue.py.
+    watching: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden"}
     # Wherever a drop zone is read: the handlers check the other inputs (see Handlers.check_ranges).
     raw: dict[str, Any] = {"preprocess": False}
-
-    # On the status line Gradio shows the place in the queue and the seconds.
-    shown: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": c.status}
 
     # Whatever begins a run checks what it needs, says what is missing, and otherwise changes `go`.
     starting = [*buttons, c.status, c.go, *notices]
@@ -283,7 +281,7 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     c.paint_next.click(handlers.paint_next, c.session, [c.offer, c.status], **at_once)
     c.paint_now.click(handlers.paint_now, c.session, [c.offer, c.status], **at_once)
     c.go.change(None, js=SCROLL_TO_PICTURE)
-    done = c.go.change(handlers.paint_on_page, inputs, progress, api_visibility="private", **shown, **in_turn, **raw)
+    done = c.go.change(handlers.paint_on_page, inputs, progress, api_visibility="private", **watching, **raw)
 
     def finish_after(done: Any) -> None:
         finished = done.success(handlers.finish_run, c.session, [*buttons, c.status, c.go], **at_once)
@@ -292,19 +290,17 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
 
     finish_after(done)
     continued = c.more.click(handlers.start_more, c.session, starting, **at_once)
-    more = continued.success(
-        handlers.continue_on_page, inputs, progress, api_visibility="private", **shown, **in_turn, **raw
-    )
+    more = continued.success(handlers.continue_on_page, inputs, progress, api_visibility="private", **watching, **raw)
     finish_after(more)
     # For programs.
-    gr.on([], handlers.stylize, inputs, [c.result, *progress[1:]], api_name="stylize", **in_turn, **raw)
+    gr.on([], handlers.stylize, inputs, [c.result, *progress[1:]], api_name="stylize", **watching, **raw)
     gr.on(
         [],
         handlers.paint,
         [c.photo, c.painting, c.preset],
         c.finished_picture,
         api_name="paint",
-        **in_turn,
+        **watching,
         **raw,
     )
 
@@ -358,7 +354,5 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
         *(c.photo, c.painting, c.second_painting, *settings, *buttons, *results, c.status, c.plot),
     ]
     returned = c.returned.change(handlers.return_to_visit, c.session, shown_again, **at_once)
-    watched = returned.success(
-        handlers.watch_again, c.session, progress, concurrency_limit=None, api_visibility="private", **shown
-    )
+    watched = returned.success(handlers.watch_again, c.session, progress, api_visibility="private", **watching)
     finish_after(watched)

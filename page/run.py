@@ -15,11 +15,14 @@ from styletransfer import Losses
 
 from . import worker
 from .film import TimeLapse
+from .queue import DURATIONS, QUEUE, Entry, Place
+from .results import SavedResult
 from .worker import Failure, Request, RunControl, RunEnd, Update
 
 GRACE_SECONDS = 20.0  # how long a run goes on when its connection is lost
 RETURN_SECONDS = 1.5  # how long it goes on when its tab says that it is closed; it may only be reloading
 MAX_PAUSE_SECONDS = 120.0  # other visitors may be waiting
+SECONDS_PER_LOOK = 0.1  # whether one that waits was stopped or left
 SECONDS_PER_SIGN = 0.5  # a watcher gets something at least this often, and Gradio then notices who has left
 RUNS: set[Run] = set()  # those that are on, or wait for their turn
 OUTCOMES = {RunEnd.FINISHED: "finished", RunEnd.STOPPED: "stopped"}
@@ -30,7 +33,8 @@ class Run:
     """One run, from the request to the saved picture.
 
     Any number of connections may watch it. While none does, it goes on for `grace` seconds; then it is stopped, and its
-    picture is saved as if the visitor had stopped it. `save` gets the last update, and returns a sentence if it fails.
+    picture is saved as if the visitor had stopped it. One that still waits for its turn leaves the queue instead, and
+    nothing is painted. `save` gets the last update, and returns a sentence if it fails.
     """
 
     def __init__(
@@ -47,7 +51,9 @@ class Run:
         self.marks: dict[int, str] = {}
         self.time_lapse = TimeLapse()
         self.message = ""  # why the picture could not be saved
-        self.is_waiting = True  # for the run of somebody else
+        self.result: SavedResult | None = None
+        self.has_begun = False  # its turn has come
+        self.was_abandoned = False  # before its turn came
         self.is_over = False
         self.request = request
         self._save, self._preset, self._grace = save, preset, grace
@@ -57,9 +63,11 @@ class Run:
         self._watchers = 0
         self._deadline = math.inf  # of those who may come back
         self._outcome = "failed"
+        self._entry: Entry | None = None
 
     def start(self) -> None:
-        """Begin in the background, as soon as no other run is on."""
+        """Begin in the background, as soon as its turn comes. Raises QueueFullError."""
+        self._entry = QUEUE.join(self._estimate_seconds_left)
         RUNS.add(self)
         # Where the GPU is shared, the visitor's quota is found by the context of the call.
         threading.Thread(target=copy_context().run, args=(self._paint,), daemon=True).start()
@@ -67,9 +75,11 @@ class Run:
     def watch(self) -> Iterator[Update | None]:
         """Yield the latest update whenever there is a new one, and None when half a second has brought nothing new.
 
-        It ends with the run. Raises gr.Error, or whatever else has ended the run.
+        If there is none yet, it begins with None, at once. It ends with the run. Raises gr.Error, or whatever else has
+        ended the run.
         """
         seen: Update | None = None
+        patience = 0.0
         with self._changed:
             self._watchers += 1
             self._deadline = math.inf
@@ -77,8 +87,9 @@ class Run:
             while True:
                 with self._changed:
                     if self._latest is seen and not self.is_over:
-                        self._changed.wait(SECONDS_PER_SIGN)
+                        self._changed.wait(patience)
                     latest, is_over = self._latest, self.is_over
+                patience = SECONDS_PER_SIGN
                 if latest is not seen:
                     seen = latest
                     yield latest
@@ -105,6 +116,19 @@ class Run:
         """The visitor's tab is back, and will watch when it has loaded the page."""
         self._deadline = time.monotonic() + self._grace
 
+    def change_painting(self, painting: str) -> bool:
+        """Paint like another painting, given its path, if the turn has not come yet; returns whether it will."""
+        with self._changed:
+            if self.has_begun or self.is_over:
+                return False
+            self.request = self.request._replace(paintings=(painting, *self.request.paintings[1:]))
+            return True
+
+    @property
+    def place(self) -> Place | None:
+        """Where it waits in the queue, or None if it does not."""
+        return self._entry.place if self._entry else None
+
     @property
     def is_watched(self) -> bool:
         """Whether it is on and somebody sees it."""
@@ -115,27 +139,34 @@ class Run:
         return not self._watchers and time.monotonic() > self._deadline
 
     def _paint(self) -> None:
-        started = time.monotonic()
+        assert self._entry
+        began = math.inf
         try:
-            while not worker.COMPUTE_LOCK.acquire(timeout=0.2):
+            while not self._entry.wait_for_turn(SECONDS_PER_LOOK):
                 self._stop_if_abandoned()
-            try:
-                self.is_waiting = False
-                for update in worker.run(self.request):
-                    self._take(update)
-                    self._stop_if_abandoned()
-                    self._wait_while_paused()
-            finally:
-                worker.COMPUTE_LOCK.release()
+                if self.control.stopped:
+                    self.was_abandoned = self._is_abandoned
+                    self._outcome = "left" if self.was_abandoned else "stopped"
+                    return
+            with self._changed:
+                self.has_begun, began = True, time.monotonic()
+            for update in worker.run(self.request):
+                self._take(update)
+                self._stop_if_abandoned()
+                self._wait_while_paused()
         except Exception as error:
             if not isinstance(error, gr.Error):  # it has its sentence
                 log.exception("a run failed")
             self._error = error
         finally:
+            self._entry.leave()
             RUNS.discard(self)
+            seconds = max(time.monotonic() - began, 0.0)
             steps = self._latest.iteration if self._latest else 0
-            facts = self.request.settings.size, self._preset, time.monotonic() - started, steps, self._outcome
+            facts = self.request.settings.size, self._preset, seconds, steps, self._outcome
             log.info("job size=%s preset=%s seconds=%.1f evaluations=%d outcome=%s", *facts)
+            if self._outcome == "finished":
+                DURATIONS.add(self._preset, self.request.settings, seconds)
             self.control.forget()
             with self._changed:
                 self.is_over = True
@@ -157,6 +188,10 @@ class Run:
         with self._changed:
             self._latest = update
             self._changed.notify_all()
+
+    def _estimate_seconds_left(self) -> float | None:
+        latest = self._latest
+        return latest.remaining if latest else DURATIONS.estimate(self._preset, self.request.settings)
 
     def _stop_if_abandoned(self) -> None:
         if self._is_abandoned:

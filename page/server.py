@@ -21,11 +21,12 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from . import drop_zones, gradio_patches, storage, worker
+from . import drop_zones, gradio_patches, storage
 from .examples import EXAMPLES
+from .queue import QUEUE
 from .session import VISITS
 
-MAX_WAITING = 8
+MAX_EVENTS = 1000  # that wait in Gradio's queue, which only passes them on: page/queue.py says who may paint
 MAX_FILE_BYTES = 20 << 20
 MAX_BODY_BYTES = MAX_FILE_BYTES + (1 << 20)  # a file and the form around it
 MAX_SESSIONS = 1000  # kept in memory, 0.15 MB each; Gradio then drops the one that has been idle longest
@@ -180,7 +181,7 @@ async def fetch_or_explain(url: str) -> httpx.Response:
 
 async def health(_: Request) -> JSONResponse:
     """Tell a load balancer that the page answers, and whether it is painting."""
-    return JSONResponse({"status": "ok", "painting": worker.COMPUTE_LOCK.locked()})
+    return JSONResponse({"status": "ok", "painting": QUEUE.is_busy})
 
 
 async def tell_visit(request: Request) -> Response:
@@ -214,7 +215,7 @@ def launch(page: gr.Blocks, allowed_origins: Collection[str] = (), **options: An
     """
     reach_without_proxy((options.get("server_name") or "localhost").strip("[]"))
     gradio_patches.apply_patches(fetch_or_explain)
-    return page.queue(max_size=MAX_WAITING).launch(
+    return page.queue(max_size=MAX_EVENTS).launch(
         max_file_size=MAX_FILE_BYTES,
         allowed_paths=[str(EXAMPLES)],
         app_kwargs={

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from styletransfer import Losses, Settings
 
+from .queue import Place
 from .worker import Update
 
 CURVE_COLOURS = {"content": "#3b82c4", "style": "#d9573f", "tv": "#3f9b72", "total": "#8f7bd1"}
@@ -21,6 +22,18 @@ def status_html(*sentences: str, progress: float | None = None, is_error: bool =
         bar = f'<progress value="{progress:.3f}" max="1" aria-label="Painted so far"></progress>'
     start = '<p role="alert">' if is_error else "<p>"
     return bar + "".join(f"{start}{html.escape(sentence)}</p>" for sentence in sentences)
+
+
+def describe_place(place: Place | None) -> str:
+    """Return the status of a run that has no picture yet: its place in the queue, or that it begins."""
+    if not place:
+        return status_html("Reading the two pictures …")
+    people = "1 person" if place.before == 1 else f"{place.before} people"
+    said = f"{people} before you" if place.before else "You are next"
+    if place.seconds is not None:
+        minutes, seconds = round(place.seconds / 60), max(1, round(place.seconds))
+        said += f" · about {minutes} min" if minutes > 1 else f" · about {seconds} s"
+    return status_html(said)
 
 
 def describe_progress(update: Update, state: str, *details: str, message: str = "") -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -23,10 +22,10 @@ from PIL import Image
 from styletransfer import Frame, Losses, Settings, StyleTransferError, backbones, metadata, stylize
 
 from .config import ServerConfig
+from .queue import QUEUE
 
 SECONDS_PER_UPDATE = 0.4  # sending images more often costs more time than it is worth
 ZERO_GPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
-COMPUTE_LOCK = threading.Lock()  # one picture at a time: the queue forgets a run whose visitor's connection is lost
 log = logging.getLogger(__name__)
 
 
@@ -223,15 +222,15 @@ run = on_gpu(run_here)
 def warm_up(request: Request) -> None:
     """Load the weights and choose the convolutions' routes, so that the first visitor need not wait for them.
 
-    It computes one step in each stage, and ends as soon as a visitor's run starts, which does the same.
+    It computes one step in each stage, and ends as soon as there is a visitor's run, which does the same.
     """
     with suppress(StyleTransferError, StopIteration):  # whoever tries it again will see the error
         backbone, _ = backbones.load(request.settings.backbone, request.config.vgg19_file, request.settings.precision)
         settings = replace(request.settings, iterations=request.settings.stages)
         frames = stylize(request.photo, request.paintings, settings, backbone=backbone)
-        while COMPUTE_LOCK.acquire(blocking=False):
-            try:
+        turn = QUEUE.join(lambda: None)
+        try:
+            while not QUEUE.is_waited_for:
                 next(frames)
-            finally:
-                COMPUTE_LOCK.release()
-            time.sleep(0.1)  # a lock is not fair: this gives it to whoever waits
+        finally:
+            turn.leave()

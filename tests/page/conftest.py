@@ -66,7 +66,7 @@ def connect() -> Iterator[Callable[[str], Client]]:
     clients: list[Client] = []
 
     def come(url: str) -> Client:
-        clients.append(Client(url, verbose=False))
+        clients.append(Client(url, verbose=False, httpx_kwargs={"timeout": 60}))  # this machine may be busy
         return clients[-1]
 
     yield come

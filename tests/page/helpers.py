@@ -129,3 +129,10 @@ def paint_example(page: Page, iterations: int) -> None:
     expect(slider(page, "size")).to_have_value("96")
     expect(slider(page, "iterations")).to_have_value(str(iterations))
     page.get_by_role("button", name="Paint", exact=True).click()
+
+
+class Pressed:
+    """Which picture of a row was."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from gradio_client import Client
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
-from page import handlers, server
+from page import handlers
 from styletransfer import metadata
 from tests.data import PAINTING, PHOTO
 from tests.page.helpers import (
-    MINUTE,
     NEVER_EARLY,
-    large_request,
     on_both,
     on_desktop,
     on_phone,
@@ -118,87 +113,6 @@ def test_a_slider_moved_during_a_run_changes_it_and_pause_and_more_work(page: Pa
     expect(page.get_by_role("button", name="More")).to_be_enabled()
     page.get_by_role("button", name="More").click()
     expect(page.locator("#status")).to_contain_text(f"{handlers.STEPS_OF_MORE} of {handlers.STEPS_OF_MORE}")
-
-
-@pytest.mark.slow
-@on_both
-def test_two_visitors_wait_in_order_and_change_only_their_own_run(page: Page, url: str) -> None:
-    other = page.context.browser.new_context(viewport=page.viewport_size).new_page()
-    other.set_default_timeout(MINUTE)
-    other.goto(url)
-    paint_example(page, 2000)
-    expect(page.locator("#status")).to_contain_text("Painting:")
-    paint_example(other, 2000)
-    expect(other.locator("#status")).to_contain_text("Waiting for a free place")
-    place = other.locator("#status .progress-text")
-    expect(place).to_contain_text(re.compile(r"queue: 1/1"))
-    assert place.evaluate(
-        """place => { const [box, around] = [place, place.parentElement].map(e => e.getBoundingClientRect());
-                      return around.top <= box.top && box.bottom <= around.bottom + 1; }"""
-    ), "cut off"
-    slider(other, "style_weight").fill("8.5")
-    slider(other, "style_weight").press("Tab")
-    page.wait_for_timeout(2000)
-    assert "changed" not in annotations(page)
-    page.get_by_role("button", name="Stop").click()
-    expect(page.locator("#status")).to_contain_text("Stopped:")
-    expect(other.locator("#status")).to_contain_text("Painting:")
-    other.get_by_role("button", name="Stop").click()
-    expect(other.locator("#status")).to_contain_text("Stopped:")
-    assert shown(page) != shown(other)
-    other.context.close()
-
-
-@pytest.mark.slow
-@on_both
-def test_closed_tabs_give_their_places_to_the_next_visitor(
-    page: Page, url: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    tabs = [page.context.browser.new_context(viewport=page.viewport_size).new_page() for _ in range(2)]
-    with caplog.at_level("INFO", logger="page"):
-        for tab in tabs:
-            tab.set_default_timeout(MINUTE)
-            tab.goto(url)
-            paint_example(tab, 2000)
-            expect(tab.locator("#status")).to_contain_text(
-                "Painting:" if tab is tabs[0] else "Waiting for a free place"
-            )
-        expect(tabs[1].locator("#status")).to_contain_text(re.compile(r"queue: 1/1"))
-        for tab in reversed(tabs):
-            tab.context.close()
-        paint_example(page, 4)
-        expect(page.locator("#status")).to_contain_text("Finished: 4 of 4")
-    outcomes = [record.getMessage().split("outcome=")[1] for record in caplog.records if "outcome=" in record.message]
-    assert outcomes == ["left", "finished"], "the one who closed the tab while waiting never began"
-
-
-@pytest.fixture
-def full_queue(url: str, connect: Callable[[str], Client]) -> Iterator[None]:
-    clients = [connect(url) for _ in range(1 + server.MAX_WAITING)]
-    jobs = [clients[0].submit(**large_request(iterations=2000, size=256))]
-    next(iter(jobs[0]))  # it has the place, and the others wait
-    jobs += [client.submit(**large_request()) for client in clients[1:]]
-    deadline = time.monotonic() + 30
-    while None in [job.status().rank for job in jobs[1:]] and time.monotonic() < deadline:
-        time.sleep(0.1)
-    yield
-    for job in jobs:
-        job.cancel()
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("full_queue")
-def test_a_full_queue_is_reported_only_to_visitors_who_press_paint(url: str, browser: Browser) -> None:
-    page = browser.new_page()
-    page.goto(url)
-    page.set_input_files("#photo input[type=file]", PHOTO)
-    expect(page.locator("#photo img")).to_be_visible()
-    page.wait_for_timeout(1000)
-    assert page.locator(".toast-body").count() == 0
-    page.get_by_role("button", name="Paint", exact=True).click()
-    expect(page.locator(".toast-body")).to_contain_text("busy")
-    expect(page.get_by_role("button", name="Paint", exact=True)).to_be_enabled()
-    page.close()
 
 
 @on_both

@@ -347,7 +347,7 @@ def test_a_reload_before_the_first_picture_shows_the_run(every_update: None) -> 
     list(updates)
 
 
-def test_a_place_in_the_queue_that_is_lost_is_said() -> None:
+def test_a_press_on_paint_that_is_lost_before_it_got_a_place_is_said() -> None:
     session = Session(is_open=True)
     HANDLERS.start_more(session)
     shown = HANDLERS.return_to_visit(session)

@@ -20,14 +20,7 @@ from page.handlers import Handlers
 from page.session import Session
 from styletransfer import Settings
 from tests.data import PAINTING, PHOTO
-from tests.page.helpers import COMPONENTS, HANDLERS, SMALL, more, paint, positions, uploaded
-
-
-class Pressed:
-    """Which picture of a gallery was."""
-
-    def __init__(self, index: int) -> None:
-        self.index = index
+from tests.page.helpers import COMPONENTS, HANDLERS, SMALL, Pressed, more, paint, positions, uploaded
 
 
 def test_an_example_pressed_during_a_run_does_not_replace_its_picture() -> None:
@@ -65,8 +58,7 @@ def test_a_change_during_a_run_reaches_it_and_no_other_visitors_run(every_update
     mine, other = Session(), Session()
     run, theirs = paint(mine, iterations=200), paint(other)
     wait_for_picture(run)
-    next(theirs)
-    assert "Waiting for a free place" in str(next(theirs)), "one picture at a time"
+    assert "You are next" in str(next(theirs)), "one picture at a time"
     HANDLERS.steer(mine, "balanced", *positions(style_weight=1e8, colours="luminance").values())
     last, others_last = list(run)[-1], list(theirs)[-1]
     assert mine.results[-1].settings.style_weight == 1e8

@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gradio_client import Client
@@ -16,6 +18,7 @@ from gradio_client import Client
 from benchmarks import soak
 from page import worker
 from page.examples import EXAMPLES
+from page.queue import QUEUE, Entry
 from page.worker import Request
 from styletransfer import Settings
 from tests.data import PAINTING, PHOTO, ROOT
@@ -65,6 +68,22 @@ def test_the_first_visitor_does_not_wait_for_the_weights(evaluations: Counter[st
 
 
 def test_warming_up_does_not_keep_a_visitor_waiting(evaluations: Counter[str]) -> None:
-    with worker.COMPUTE_LOCK:
-        warm_up(PAINTING)
+    visitor = QUEUE.join(lambda: None)
+    warm_up(PAINTING)
+    visitor.leave()
     assert evaluations["all"] == 0
+
+
+def test_warming_up_ends_when_a_visitor_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    visitors: list[Entry] = []
+
+    def steps(*_: Any, **__: Any) -> Iterator[None]:
+        while len(visitors) < 3:
+            visitors.append(QUEUE.join(lambda: None))
+            yield
+
+    monkeypatch.setattr(worker, "stylize", steps)
+    warm_up(PAINTING)
+    assert len(visitors) == 1, "after the step that was on"
+    assert visitors[0].wait_for_turn(0)
+    visitors[0].leave()

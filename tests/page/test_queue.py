@@ -1,0 +1,338 @@
+"""Who paints next, with fake runs: their order, their places and seconds, and how they leave."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+from PIL import Image
+
+from page import handlers, run, worker
+from page.queue import MAX_WAITING, Durations, Place, Queue, QueueFullError
+from page.session import Session
+from page.status import describe_place
+from page.worker import Request, RunControl, RunEnd, Update
+from styletransfer import PRESETS, Losses, Settings
+from tests.data import PAINTING, PHOTO
+from tests.page.helpers import COMPONENTS, HANDLERS, SMALL, Pressed, paint, uploaded
+
+
+def unknown() -> None:
+    """The seconds of somebody of whom nothing is known."""
+
+
+# The queue alone
+
+
+def test_turns_come_in_the_order_of_coming_and_one_at_a_time() -> None:
+    waiting, order, together = Queue(), list[int](), Counter[str]()
+    entries = [waiting.join(unknown) for _ in range(6)]
+
+    def take_turn(number: int) -> None:
+        while not entries[number].wait_for_turn(0.01):
+            pass
+        together["now"] += 1
+        together["most"] = max(together["most"], together["now"])
+        time.sleep(0.02)
+        order.append(number)
+        together["now"] -= 1
+        entries[number].leave()
+
+    with ThreadPoolExecutor(6) as threads:
+        list(threads.map(take_turn, reversed(range(6))))
+    assert order == [0, 1, 2, 3, 4, 5]
+    assert together["most"] == 1
+    assert not waiting.is_busy
+
+
+def test_one_who_comes_when_too_many_wait_is_refused_at_once_and_let_in_when_one_has_left() -> None:
+    waiting = Queue()
+    entries = [waiting.join(unknown) for _ in range(1 + MAX_WAITING)]
+    with pytest.raises(QueueFullError, match="busy, and 8 wait already: try again"):
+        waiting.join(unknown)
+    entries[3].leave()
+    assert waiting.join(unknown).place == Place(MAX_WAITING - 1, None)
+
+
+def test_a_place_says_how_many_wait_before_and_how_long_they_will_take() -> None:
+    waiting, seconds = Queue(), [12.0, 30.0, 5.0, 7.0]
+    entries = [waiting.join(lambda number=number: seconds[number]) for number in range(4)]  # type: ignore[misc]
+    assert [entry.place for entry in entries] == [None, Place(0, 12.0), Place(1, 42.0), Place(2, 47.0)]
+    seconds[0] = 4.0
+    assert entries[2].place == Place(1, 34.0)
+    entries[1].leave()
+    entries[1].leave()
+    assert entries[1].place is None
+    assert [entry.place for entry in entries[2:]] == [Place(0, 4.0), Place(1, 9.0)]
+
+
+def test_nothing_is_said_about_seconds_while_one_of_those_before_is_unknown() -> None:
+    waiting = Queue()
+    for seconds in (lambda: 3.0, unknown):
+        waiting.join(seconds)
+    assert waiting.join(unknown).place == Place(1, None)
+
+
+def test_one_who_goes_behind_lets_all_others_go_first_and_two_of_them_take_turns() -> None:
+    waiting, order = Queue(), list[str]()
+    entries = {name: waiting.join(unknown) for name in ("sketches", "one", "others", "two")}
+    while any(name in order[-2:] for name in ("one", "two")) or len(order) < 4:
+        name = next(name for name, entry in entries.items() if entry.wait_for_turn(0))
+        order.append(name)
+        if name in ("one", "two"):
+            entries[name].leave()
+        else:
+            entries[name].go_behind()
+    assert order == ["sketches", "one", "others", "two", "sketches", "others"]
+
+
+def test_one_who_goes_behind_keeps_a_place_in_a_full_queue() -> None:
+    waiting = Queue()
+    entries = [waiting.join(unknown) for _ in range(1 + MAX_WAITING)]
+    entries[0].go_behind()
+    assert entries[0].place == Place(MAX_WAITING - 1, None)
+    assert entries[1].wait_for_turn(0)
+
+
+def test_seconds_are_estimated_from_the_latest_runs_that_are_most_alike() -> None:
+    durations, quick, balanced = Durations(), PRESETS["quick"], PRESETS["balanced"]
+    assert durations.estimate("quick", quick) is None
+    durations.add("balanced", balanced, 26.0)
+    of_another_preset = durations.estimate("quick", quick)
+    assert of_another_preset == pytest.approx(26.0 * quick.iterations / balanced.iterations)
+    for seconds in (900.0, 8.0, 9.0, 8.5, 30.0, 8.5):
+        durations.add("quick", quick, seconds)
+    assert durations.estimate("quick", quick) == pytest.approx(8.5), "one odd run does not count"
+    assert durations.estimate("balanced", balanced) == pytest.approx(26.0)
+    assert durations.estimate("quick", Settings(iterations=19, size=1024)) == pytest.approx(4 * 8.5)
+
+
+def test_the_status_says_the_place_as_a_person_would() -> None:
+    said = {
+        Place(0, 12.3): "You are next · about 12 s",
+        Place(1, 40.0): "1 person before you · about 40 s",
+        Place(2, None): "2 people before you",
+        Place(0, None): "You are next",
+        Place(0, 0.0): "You are next · about 1 s",
+        Place(7, 600.0): "7 people before you · about 10 min",
+    }
+    assert {place: describe_place(place) for place in said} == {p: f"<p>{text}</p>" for p, text in said.items()}
+
+
+# Runs that wait
+
+
+@dataclass
+class Painter:
+    """Paints only when it is told to."""
+
+    paintings: list[str] = field(default_factory=list)  # of the runs that have begun
+    release: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+
+    def paint(self, request: Request) -> Iterator[Update]:
+        self.paintings.append(request.paintings[0])
+        control = RunControl(request.folder)
+        for step in (1, 2):
+            end = RunEnd.FINISHED if step == 2 else RunEnd.STOPPED if control.stopped else None
+            yield self.update(request, step, end)
+            if end:
+                return
+            while not self.release.acquire(timeout=0.05) and not control.stopped:
+                pass
+
+    def update(self, request: Request, step: int, end: RunEnd | None) -> Update:
+        return Update(
+            picture=Image.new("RGB", (32, 24)),
+            losses=[Losses(*[1.0] * len(Losses._fields))],
+            marks={},
+            iteration=step,
+            iterations=2,
+            size=32,
+            seconds=10.0,
+            remaining=40.0,
+            settings=request.settings,
+            backbone="vgg16",
+            notes=(),
+            end=end,
+        )
+
+
+@pytest.fixture
+def painter(monkeypatch: pytest.MonkeyPatch) -> Iterator[Painter]:
+    """What paints, in an empty queue. Runs that are left over when the test ends are stopped."""
+    painter = Painter()
+    monkeypatch.setattr(worker, "run", painter.paint)
+    monkeypatch.setattr(run, "QUEUE", Queue())
+    monkeypatch.setattr(run, "DURATIONS", Durations())
+    yield painter
+    for left_over in list(run.RUNS):
+        left_over.control.stop()
+    wait_until(lambda: not run.RUNS)
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def status(changes: dict[Any, Any]) -> str:
+    return str(changes[COMPONENTS.status])
+
+
+def press(session: Session) -> tuple[Iterator[Any], str]:
+    """A press on Paint, and what the status says first."""
+    updates = paint(session)
+    return updates, status(next(updates))
+
+
+def begin(session: Session) -> Iterator[Any]:
+    """A run that has shown a picture, and paints on."""
+    updates = paint(session)
+    while COMPONENTS.result not in next(updates):
+        pass
+    return updates
+
+
+def test_those_who_wait_see_their_place_and_its_seconds_and_move_up(painter: Painter) -> None:
+    first = begin(Session())
+    second, said = press(Session())
+    assert said == "<p>You are next · about 40 s</p>"
+    third, said = press(Session())
+    assert said == "<p>1 person before you</p>", "nobody knows yet how long the second takes"
+    painter.release.release()
+    list(first)
+    while COMPONENTS.result not in next(second):
+        pass
+    assert "You are next · about 40 s" in status(next(third))
+    fourth, said = press(Session())
+    assert "1 person before you · about 4" in said, "the first has finished"
+    painter.release.release()
+    assert "Finished" in status(list(second)[-1])
+    for updates in (third, fourth):
+        painter.release.release()
+        assert "Finished" in status(list(updates)[-1])
+    assert len(painter.paintings) == 4
+
+
+def test_stop_leaves_the_queue_at_once_and_what_the_page_showed_stays(
+    painter: Painter, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "page")
+    first, leaver = begin(Session()), Session()
+    waiting, _ = press(leaver)
+    behind, _ = press(Session())
+    HANDLERS.stop_run(leaver)
+    started, changes = time.monotonic(), list(waiting)
+    assert time.monotonic() - started < 1.0
+    assert status(changes[-1]) == "<p>You left the queue. Nothing was painted.</p>"
+    assert all(set(change) <= {COMPONENTS.status, "__type__"} for change in changes), "only the status changes"
+    assert HANDLERS.finish_run(leaver)[COMPONENTS.start]["interactive"]
+    assert COMPONENTS.status not in HANDLERS.return_to_visit(leaver), "left on purpose, not lost"
+    assert COMPONENTS.status not in next(HANDLERS.watch_again(leaver))
+    painter.release.release(2)
+    list(first)
+    assert "Finished" in status(list(behind)[-1])
+    assert len(painter.paintings) == 2
+    assert "seconds=0.0 evaluations=0 outcome=stopped" in caplog.text
+
+
+def test_more_runs_than_may_wait_are_refused_in_one_sentence_and_the_visit_can_try_again(painter: Painter) -> None:
+    _first = begin(Session())
+    waiting = [press(Session()) for _ in range(MAX_WAITING)]
+    late = Session()
+    with pytest.raises(gr.Error, match="busy, and 8 wait already: try again in a minute"):
+        press(late)
+    assert HANDLERS.fail_run(late)[COMPONENTS.start]["interactive"]
+    waiting[2][0].close()  # type: ignore[attr-defined]
+    for updates, _ in waiting[3:4]:
+        next(updates)
+    with pytest.raises(gr.Error, match="busy"):  # a lost connection keeps its place
+        press(late)
+    assert "7 people before you" in waiting[-1][1]
+
+
+def test_a_place_is_kept_while_the_connection_is_gone_and_found_again_after_a_reload(painter: Painter) -> None:
+    _first = begin(Session())
+    session = Session()
+    waiting, _ = press(session)
+    waiting.close()  # type: ignore[attr-defined]
+    press(Session())
+    shown = HANDLERS.return_to_visit(session)
+    assert shown[COMPONENTS.stop]["interactive"]
+    assert not shown[COMPONENTS.start]["interactive"]
+    again = HANDLERS.watch_again(session)
+    next(again)
+    assert "You are next" in status(next(again)), "and not behind the one who came meanwhile"
+    HANDLERS.stop_run(session)
+    assert "You left the queue" in status(list(again)[-1])
+
+
+def test_a_tab_that_is_closed_while_it_waits_gives_up_its_place_and_says_so_when_it_is_opened_again(
+    painter: Painter, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "page")
+    _first = begin(Session())
+    session = Session()
+    waiting, _ = press(session)
+    held = session.run
+    assert held
+    waiting.close()  # type: ignore[attr-defined]
+    held.expect_end()
+    wait_until(lambda: held.is_over, run.RETURN_SECONDS + 1)
+    assert "outcome=left" in caplog.text
+    assert HANDLERS.return_to_visit(session)[COMPONENTS.start]["interactive"]
+    assert handlers.LOST_PLACE in status(list(HANDLERS.watch_again(session))[-1])
+    assert all(COMPONENTS.status not in changes for changes in HANDLERS.watch_again(session)), "once"
+
+
+def test_a_program_that_leaves_while_it_waits_is_never_painted_for(painter: Painter) -> None:
+    first = begin(Session())
+    program = HANDLERS.paint(uploaded(PHOTO), uploaded(PAINTING), "quick")
+    next(program)
+    program.close()  # type: ignore[attr-defined]
+    wait_until(lambda: len(run.RUNS) == 1)
+    painter.release.release()
+    list(first)
+    assert len(painter.paintings) == 1
+
+
+def test_a_style_that_is_pressed_while_a_run_waits_is_what_it_is_painted_with_in_the_same_place(
+    painter: Painter,
+) -> None:
+    first, session = begin(Session()), Session()
+    waiting, _ = press(session)
+    chosen = HANDLERS.choose_style(session, uploaded(PHOTO), uploaded(PAINTING), None, Pressed(4))
+    assert COMPONENTS.offer not in chosen
+    painter.release.release(2)
+    list(first)
+    assert "Finished" in status(list(waiting)[-1])
+    assert painter.paintings == [str(PAINTING), chosen[COMPONENTS.painting]]
+
+
+def test_a_second_run_of_a_visit_that_waits_is_refused(painter: Painter) -> None:
+    _first = begin(Session())
+    session = Session()
+    _waiting, _ = press(session)
+    with pytest.raises(gr.Error, match="stop it first"):
+        HANDLERS.start_run(session, uploaded(PHOTO), uploaded(PAINTING))
+
+
+def test_two_jobs_of_a_program_at_once_each_end_with_a_picture_of_their_own(painter: Painter) -> None:
+    session = Session()  # it was opened by no page
+    jobs = [HANDLERS.stylize(session, uploaded(PHOTO), uploaded(PAINTING), "quick", *SMALL.values()) for _ in range(2)]
+    for job in jobs:
+        next(job)
+    painter.release.release(2)
+    wait_until(lambda: not run.RUNS)  # both are over before anybody looks
+    ends = [list(job)[-1][COMPONENTS.download] for job in jobs]
+    assert [Path(file).name for file in ends] == ["painting-1.png", "painting-2.png"]
