@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import random
 import secrets
 import time
@@ -24,13 +23,14 @@ from . import share_link
 from .config import DEFAULT_PRESET, ServerConfig
 from .controls import CONTROLS, LABELS, find_preset, get_preset, slider_values, to_settings
 from .drop_zones import READING, file_path
-from .examples import example_name, examples, random_style, sample_photos, style_tiles
+from .examples import FIRST_EXAMPLE, example_name, examples, random_style, sample_photos, style_tiles
+from .paintings import PICTURES, Record, make_record, read_event, read_record
 from .results import SavedResult, name_result
 from .run import GRACE_SECONDS, Run
 from .session import VISITS, Session
 from .status import describe_place, describe_progress, plot_losses, status_html
 from .tiles import tiles_value
-from .viewer import show_example, show_painting, show_result
+from .viewer import show_example, show_painting, show_result, show_small
 from .worker import Request, RunEnd, Update
 
 SECONDS_PER_PLOT = 1.5
@@ -44,6 +44,7 @@ RESTARTED = (
 FULL_DISK = "The disk of this server is full: your change could not be applied."
 BUSY_VISIT = "A picture of this visit is on, perhaps in another tab: stop it first, or wait for it."
 LOST_PLACE = "Your place in the queue was lost while this page was away: press Paint again."
+SETTINGS_LEFT_OUT = "Some of them are not on this page and were left out; the command line has them all."
 log = logging.getLogger(__name__)
 
 File = dict[str, Any] | None
@@ -93,7 +94,7 @@ class Components:
     film_part: gr.Column
     film: gr.Video
     save_webp: gr.DownloadButton
-    history: gr.Gallery
+    strip: gr.HTML  # the visitor's paintings
     link: gr.Textbox
     share: gr.Button
     finished_picture: gr.Image  # of /paint, never shown
@@ -107,6 +108,18 @@ def explain_refusal(size: Any, preset: str) -> Iterator[None]:
     except StyleTransferError as error:
         log.info("job size=%s preset=%s seconds=0.0 evaluations=0 outcome=refused", size, preset)
         raise gr.Error(str(error), title="Cannot paint this", print_exception=False) from error
+
+
+def _describe_painting(record: Record) -> str:
+    """What the status says of a picture that was reopened: what is no longer on the server, and what to do."""
+    missing = " and the ".join(record.missing)
+    them = "it" if len(record.missing) == 1 else "them"
+    if record.result:
+        lost = f"The {missing} {'is' if them == 'it' else 'are'} no longer on the server: choose {them} again."
+        return f"{record.result.name.caption}. {lost if missing else 'Press More to continue it.'}"
+    again = f"choose the {missing} again, then press Paint" if missing else "press Paint"
+    same = " with the same settings" if record.settings else ""
+    return f"The full picture is no longer on the server; {again} to paint it again{same}."
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,6 +239,8 @@ class Handlers:
                 raise StyleTransferError("There is no picture to continue: press Paint first.")
             if session.current.photo != request.photo:
                 raise StyleTransferError("The photo has changed: press Paint, or reopen one of its pictures.")
+            if not Path(session.current.file).is_file():
+                raise StyleTransferError("The picture is no longer on the server: press Paint to paint it again.")
             short = replace(settings, iterations=STEPS_OF_MORE)
             request = request._replace(settings=short, init_image=session.current.file)
         yield from self._paint(session, request, preset, settings.iterations)
@@ -342,6 +357,7 @@ class Handlers:
                 folder=session.folder,
                 name=name_result(request.photo, request.paintings, session.stems),
                 photo=request.photo,
+                paintings=request.paintings,
                 time_lapse=run.time_lapse,
                 settings=settings,
                 losses=run.losses,
@@ -472,10 +488,14 @@ class Handlers:
             pass  # the visitor is still typing the number
 
     def show_results(self, session: Session) -> Changes:
-        """The run is over: offer its files, compare before and after, and show all pictures of the visit."""
+        """The run is over: offer its files, compare before and after, and send its record to the strip."""
         c, last = self.components, session.current
         shown = {c.viewer: show_result(last.jpeg or last.file, last.before)} if last else {}
-        return {**self._offer_files(last), **shown, c.history: self._pictures(session)}
+        records = []
+        if last:
+            with suppress(StyleTransferError):  # its file has just been deleted, to make room
+                records = [make_record(last)]
+        return {**self._offer_files(last), **shown, c.strip: {"records": records}}
 
     def _offer_files(self, result: SavedResult | None) -> Changes:
         """Offer the files of a result, and show its film; without a result, none."""
@@ -494,10 +514,6 @@ class Handlers:
             c.film_part: gr.update(visible=bool(film)),
             c.film: film,
         }
-
-    def _pictures(self, session: Session) -> list[tuple[str, str]]:
-        """Return what the history shows."""
-        return [(result.file, result.name.caption) for result in session.results]
 
     # Choosing
 
@@ -581,14 +597,64 @@ class Handlers:
         """A preset was chosen: move the sliders to its settings."""
         return self._move_controls(get_preset(name))
 
-    def reopen_result(self, session: Session, event: gr.SelectData) -> Changes:
-        """A picture of this visit was pressed: show it again, with the settings that made it."""
+    def reopen_painting(self, session: Session, event: gr.EventData) -> Changes:
+        """A picture of the strip was pressed: show it again, with its photo, its painting and its settings.
+
+        A drop zone whose picture is no longer on the server stays as it is, and a sentence says so.
+        """
+        c = self.components
+        if session.running:
+            return {c.strip: {"sentence": "A picture is being painted: let it finish, or stop it, and press again."}}
+        record = read_record(read_event(event, "record"), session)
+        session.current = record.result
+        changes: Changes = {}
+        for what, zone, path in zip(
+            PICTURES,
+            (c.photo, c.painting, c.second_painting),
+            (record.photo, record.painting, record.second_painting),
+            strict=True,
+        ):
+            if what in record.missing:
+                changes |= self._notify(
+                    zone, f"The {what} of this picture is no longer on the server: choose it again."
+                )
+            else:
+                changes |= {zone: path, **self._notify(zone, "")}
+                named: dict[str, Any] = {what.replace(" ", "_"): path}
+                session.desk = session.desk._replace(**named)
+        if record.settings:
+            preset = find_preset(record.settings)
+            changes |= self._restore(record.settings)
+            shown_preset = preset or session.desk.preset or self.config.preset
+            session.desk = session.desk._replace(preset=shown_preset, values=slider_values(record.settings))
+            if not preset:
+                changes[c.strip] = {"sentence": f"Its settings were restored. {SETTINGS_LEFT_OUT}"}
+        if record.result:
+            shown = self._show_result(record.result)
+        else:
+            small = show_small(record.picture, record.photo)
+            shown = {c.viewer: small, c.plot: None, **self._offer_files(None)}
+        return {
+            c.strip: {},
+            **changes,
+            **shown,
+            c.status: status_html(_describe_painting(record)),
+            c.more: gr.update(interactive=bool(record.result) and "photo" not in record.missing),
+        }
+
+    def forget_paintings(self, session: Session, event: gr.EventData) -> Changes:
+        """ "Forget all" was pressed: delete the pictures from the server, too, and show none."""
+        ids = read_event(event, "ids")
+        VISITS.forget_results({id for id in ids if isinstance(id, str)} if isinstance(ids, list) else set(), session)
         if session.running:
             return gr.skip()
-        result = session.current = session.results[event.index]
+        c, session.current = self.components, None
         return {
-            **self._show_result(result),
-            **self._restore(result.settings),
+            **self._offer_files(None),
+            c.viewer: show_example(examples()[FIRST_EXAMPLE]),
+            c.status: status_html("Nothing painted yet."),
+            c.plot: None,
+            c.more: gr.update(interactive=False),
         }
 
     def _show_result(self, result: SavedResult) -> Changes:
@@ -608,7 +674,7 @@ class Handlers:
             return self._notify(zone, "")
         message = "Settings restored from this picture."
         if not find_preset(settings):
-            message += " Some of them are not on this page and were left out; the command line has them all."
+            message += f" {SETTINGS_LEFT_OUT}"
         if metadata.is_masked(str(path)):
             message += " It was painted with a mask of what to keep, which is not in the file."
         return {**self._restore(settings), **self._notify(zone, message)}
@@ -650,17 +716,16 @@ class Handlers:
         session.running = bool(session.run and not session.run.is_over)
         VISITS.keep(session)
         # A file may have been deleted meanwhile, to make room.
-        session.results = [result for result in session.results if all(map(os.path.isfile, result.files))]
+        session.results = [result for result in session.results if result.is_whole]
         drop_zones: Changes = {c.photo: desk.photo, c.painting: desk.painting, c.second_painting: desk.second_painting}
         changes: Changes = {
             **{zone: path for zone, path in drop_zones.items() if path and Path(path).is_file()},
-            c.history: self._pictures(session),
             **self._enable_buttons(session.running, bool(current), session.control.paused),
         }
         if desk.preset and desk.values:
             changes[c.preset] = desk.preset
             changes |= {c.controls[name]: value for name, value in desk.values.items()}
-        if current in session.results and not session.running:
+        if current and current.is_whole and not session.running:
             changes |= self._show_result(current)
         if session.running:
             changes[c.status] = status_html("Looking for your picture …")

@@ -15,6 +15,7 @@ from .controls import CONTROLS, LIVE_CONTROLS, control, name_likeness
 from .drop_zones import ACCEPTED, GIVE_FILES_TO_UPLOADS, drop_zone, upload_of
 from .examples import EXAMPLES, FIRST_EXAMPLE, example_tiles, examples, sample_tiles, style_tiles
 from .handlers import Components, Handlers
+from .paintings import build_strip
 from .session import Session
 from .share_link import PARAMETERS
 from .status import status_html
@@ -177,19 +178,10 @@ def create_components(config: ServerConfig) -> Components:
                         elem_id="preview",
                     )
             example_row = build_tiles(example_tiles(), label="Examples: a photo and its painting", elem_id="examples")
-    with gr.Column(elem_id="paintings", elem_classes="part"):
-        gr.HTML("<h2>Your paintings</h2>", apply_default_css=False)
-        history = gr.Gallery(
-            label="This visit's pictures",
-            show_label=False,
-            allow_preview=False,
-            interactive=False,
-            columns=8,
-            elem_id="history",
-        )
-        with gr.Row():
-            link = gr.Textbox(label="A link to these settings", interactive=False, elem_id="link")
-            share = gr.Button("Make a link", size="sm", elem_id="share", scale=0)
+            strip = build_strip()
+    with gr.Row():
+        link = gr.Textbox(label="A link to these settings", interactive=False, elem_id="link")
+        share = gr.Button("Make a link", size="sm", elem_id="share", scale=0)
     with gr.Column(visible=False, elem_id="film-part", elem_classes="part") as film_part:
         gr.HTML("<h2>Film</h2>", apply_default_css=False)
         film = gr.Video(label="Film", show_label=False, interactive=False, buttons=[], elem_id="film")
@@ -246,7 +238,7 @@ def create_components(config: ServerConfig) -> Components:
         film_part=film_part,
         film=film,
         save_webp=save_webp,
-        history=history,
+        strip=strip,
         link=link,
         share=share,
         finished_picture=finished_picture,
@@ -261,7 +253,7 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     buttons = [c.start, c.surprise, c.more, c.pause, c.stop, c.offer]
     progress = [c.viewer, c.status, c.plot, c.download]
     files = [c.save_jpeg, c.save_film, c.save_webp, c.film_part, c.film]
-    results = [c.download, *files, c.viewer, c.history]
+    results = [c.download, *files, c.viewer, c.strip]
     notices = list(c.notices.values())
     # Without progress, since Gradio would show it, and an error, on top of what the visitor sees.
     at_once: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
@@ -340,7 +332,12 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
             **raw,
             **at_once,
         )
-    c.history.select(handlers.reopen_result, c.session, [*progress, *files, *settings], **at_once)
+    view = [*progress, *files, c.more]
+    reopened = c.strip.select(
+        handlers.reopen_painting, c.session, [*chosen, *settings, *notices, c.strip, *view], **at_once
+    )
+    reopened.success(None, js=SCROLL_TO_PICTURE)
+    c.strip.clear(handlers.forget_paintings, c.session, view, **at_once)
     linked = c.share.click(handlers.make_link, [c.photo, c.painting, *settings], c.link, **raw, **at_once)
     linked.then(None, c.link, c.link, js=ADD_ADDRESS)
     # Only `follow_link` and `return_to_visit` may write to the inputs when the page opens. A gr.skip() that arrives

@@ -26,6 +26,14 @@ window.visit = (() => {
   addEventListener("pagehide", () => reloading || tell("leave"));
   addEventListener("pageshow", (event) => event.persisted && location.reload()); // its connections are gone
 
+  /* While a run of this tab is on or waits, Stop can be pressed. A server that was restarted has no run. Gradio would
+     close its connections before the visitor has decided to leave. */
+  addEventListener("beforeunload", (event) => {
+    if (reloading || restarted || document.getElementById("stop")?.disabled !== false) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+  }, true);
+
   /* A sentence above the page, until it is closed. */
   function say(sentence) {
     document.getElementById("said")?.remove();

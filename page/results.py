@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import re
+import secrets
+import time
 import unicodedata
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
@@ -50,6 +53,9 @@ class SavedResult(NamedTuple):
     film_webp: str | None  # the same as animated WebP
     before: str | None  # the photo at the same size, JPEG
     photo: str  # the photo as the visitor chose it
+    paintings: tuple[str, ...]  # one or two, as the visitor chose them
+    id: str  # known to the server and the visitor's browser only
+    date: float  # seconds since 1970
     settings: Settings
     name: Name
     losses: tuple[Losses, ...]
@@ -63,6 +69,7 @@ class SavedResult(NamedTuple):
         folder: Path,
         name: Name,
         photo: str,
+        paintings: tuple[str, ...],
         time_lapse: TimeLapse,
         settings: Settings,
         losses: Sequence[Losses],
@@ -82,6 +89,9 @@ class SavedResult(NamedTuple):
             film_webp=f"{stem}.webp",
             before=f"{stem}--photo.jpg",  # no stem has two hyphens
             photo=photo,
+            paintings=paintings,
+            id=secrets.token_hex(16),
+            date=time.time(),
             settings=settings,
             name=name,
             losses=tuple(losses),
@@ -110,6 +120,11 @@ class SavedResult(NamedTuple):
     def files(self) -> list[str]:
         """The paths of what was saved."""
         return [file for file in (self.file, self.jpeg, self.film, self.film_webp, self.before) if file]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of these are still there."""
+        return all(map(os.path.isfile, self.files))
 
     def delete(self) -> None:
         """Delete its files."""

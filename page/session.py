@@ -8,6 +8,7 @@ import tempfile
 import time
 import weakref
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -86,11 +87,21 @@ class Session:
         if len(self.results) > MAX_RESULTS:
             self.results.pop(0).delete()
 
+    def forget(self, ids: AbstractSet[str]) -> None:
+        """Delete the results with these ids."""
+        for result in self.results:
+            if result.id in ids:
+                result.delete()
+        self.results = [result for result in self.results if result.id not in ids]
+        if self.current and self.current.id in ids:
+            self.current = None
+
     @property
     def files(self) -> set[str]:
         """The files that this visit needs: what it would paint with, and what it has painted."""
         chosen: Iterable[str | None] = (self.desk.photo, self.desk.painting, self.desk.second_painting)
-        return {path for path in chosen if path} | {path for result in self.results for path in result.files}
+        results = [*self.results, *([self.current] if self.current else [])]
+        return {path for path in chosen if path} | {path for result in results for path in result.files}
 
 
 class Visits:
@@ -116,6 +127,22 @@ class Visits:
     def find(self, token: str) -> Session | None:
         """Return the session of a tab, or None if there is none."""
         return self._sessions.get(token)
+
+    def find_result(self, id: str, session: Session) -> SavedResult | None:
+        """Return a result of `session`, or of another tab, by its id; None if its files are no longer there.
+
+        The id is a secret of the browser that has these tabs.
+        """
+        for other in (session, *list(self._sessions.values())):
+            for result in other.results:
+                if result.id == id and result.is_whole:
+                    return result
+        return None
+
+    def forget_results(self, ids: AbstractSet[str], session: Session) -> None:
+        """Delete the results with these ids, whether of `session` or of other tabs."""
+        for other in (session, *list(self._sessions.values())):
+            other.forget(ids)
 
     def files(self) -> set[str]:
         """The files that any of these visits needs, or any run. Forgets the sessions that were not used for an hour."""

@@ -34,10 +34,12 @@ def build_viewer(value: dict[str, Any]) -> gr.HTML:
 
 def show_painting(picture: Image.Image) -> dict[str, Any]:
     """Return the value that shows a picture which is being painted, without a file of it on the server's disk."""
-    jpeg = io.BytesIO()
-    picture.save(jpeg, "JPEG", quality=90)
-    address = "data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode()
-    return _value(address, None, "The picture as it is being painted", "", is_own=True)
+    return _value(_address(picture), None, "The picture as it is being painted", "", is_own=True)
+
+
+def show_small(picture: Image.Image | None, before: str | None) -> dict[str, Any]:
+    """Return the value that shows a small copy of a picture, if there is one, and its photo."""
+    return _value(picture and _address(picture), before, "A small copy of the picture", "A small copy.", is_own=True)
 
 
 def show_result(picture: str, before: str | None) -> dict[str, Any]:
@@ -50,6 +52,12 @@ def show_example(example: Example) -> dict[str, Any]:
     """Return the value that shows the finished result of an example beside its photo."""
     label = f"An example: {pair_name(example.photo, [example.painting])}"
     return _value(picture_of(example.result), example.photo, label, label, split=0.5)
+
+
+def _address(picture: Image.Image) -> str:
+    jpeg = io.BytesIO()
+    picture.save(jpeg, "JPEG", quality=90)
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode()
 
 
 def _value(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,6 +22,7 @@ from page import controls, layout, server, worker
 from page.config import ServerConfig
 from page.weights_download import Vgg19Download
 from styletransfer import optimize, weights
+from tests.data import ROOT
 from tests.page.helpers import MINUTE, NEVER_EARLY
 
 
@@ -140,3 +144,32 @@ def evaluations(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     monkeypatch.setattr(optimize.Objective, "__call__", counted)
     return counts
+
+
+@pytest.fixture
+def restartable(tmp_path: Path) -> Iterator[tuple[str, Callable[[], None]]]:
+    """The address of a page, and a function that ends its server and starts another one there."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "STYLETRANSFER_VGG19": "none"}
+    log = (tmp_path / "log").open("w")
+
+    def serve() -> subprocess.Popen[str]:
+        command = [sys.executable, "-u", "app.py", "--port", str(port)]
+        server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=log, text=True)
+        assert any("http://" in line for line in server.stdout or ())
+        return server
+
+    server = serve()
+
+    def restart() -> None:
+        nonlocal server
+        server.terminate()
+        server.wait()
+        server = serve()
+
+    yield f"http://127.0.0.1:{port}/", restart
+    server.kill()
+    server.wait()
+    log.close()
+    assert "Traceback" not in (tmp_path / "log").read_text()

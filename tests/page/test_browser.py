@@ -155,7 +155,7 @@ def test_a_person_saves_the_picture_and_restores_its_settings_by_link_and_by_fil
     mine.write_bytes(download.value.path().read_bytes())
     assert metadata.read_settings(mine) == replace(NEVER_EARLY["balanced"], size=96, iterations=30)
     expect(page.locator("#result .before")).to_be_visible()
-    expect(page.locator("#history .thumbnail-item")).to_have_count(1)
+    expect(page.locator("#strip .tile")).to_have_count(1)
     page.get_by_role("button", name="Make a link").click()
     link = page.locator("#link textarea, #link input")
     expect(link).to_have_value(re.compile("^http.*size=96"))
