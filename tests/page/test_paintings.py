@@ -15,10 +15,11 @@ from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, 
 
 from page import examples
 from page.paintings import make_record, read_record
+from page.results import SavedResult, TimeLapse, name_result
 from page.session import VISITS, Session
 from styletransfer import Settings, metadata
 from tests.data import PAINTING, PHOTO, encode, noise
-from tests.page.helpers import COMPONENTS, HANDLERS, MINUTE, more, paint, slider
+from tests.page.helpers import COMPONENTS, HANDLERS, MINUTE, more, slider
 from tests.page.test_connection import TOKEN, steps
 
 
@@ -27,10 +28,25 @@ def press(record: Any) -> Any:
     return gr.EventData(None, {"record": record})
 
 
-def painted(session: Session) -> dict[str, Any]:
-    """The record that a browser gets of a short run."""
-    list(paint(session, iterations=2))
-    HANDLERS.finish_run(session)
+def painted(session: Session, photo: Path = PHOTO) -> dict[str, Any]:
+    """The record that a browser gets of a picture that this visit has just painted."""
+    last = noise(400, 300)
+    film = TimeLapse()
+    film.add(last)
+    result = SavedResult.save(
+        last,
+        folder=session.folder,
+        name=name_result(str(photo), [str(PAINTING)], session.stems),
+        photo=str(photo),
+        paintings=(str(PAINTING),),
+        time_lapse=film,
+        settings=Settings(size=64, iterations=40),
+        losses=[],
+        marks={},
+        only_png=True,
+    )
+    session.is_open = True
+    session.add(result)
     told = HANDLERS.show_results(session)[COMPONENTS.strip]
     return json.loads(json.dumps(told["records"][0]))  # as it travels
 
@@ -49,7 +65,7 @@ def save_upload(uploads: Path, name: str = "abc/me.jpg") -> str:
     return str(file)
 
 
-def test_a_record_has_a_small_picture_the_settings_and_no_path_of_our_own_examples(every_update: None) -> None:
+def test_a_record_has_a_small_picture_the_settings_and_no_path_of_our_own_examples() -> None:
     session = Session()
     record = painted(session)
     back = read_record(record, Session())
@@ -65,7 +81,7 @@ def test_a_record_has_a_small_picture_the_settings_and_no_path_of_our_own_exampl
     assert (back.photo, back.painting, back.second_painting) == (result.photo, *result.paintings)
 
 
-def test_a_record_of_another_tab_of_the_browser_opens_its_full_picture(every_update: None) -> None:
+def test_a_record_of_another_tab_of_the_browser_opens_its_full_picture() -> None:
     other = VISITS.open(TOKEN.replace("1", "c"), Session())
     record = painted(other)
     assert read_record(record, Session()).result is other.results[0]
@@ -124,8 +140,7 @@ def test_a_forged_record_of_any_shape_is_shown_as_nothing() -> None:
 
 def test_a_picture_reopened_after_another_can_be_continued(every_update: None) -> None:
     session = Session()
-    first, second = painted(session), painted(session)
-    session.results[1] = session.current = session.results[1]._replace(photo=str(PAINTING))  # painted from another
+    first, second = painted(session), painted(session, PAINTING)
     with pytest.raises(gr.Error, match="The photo has changed"):
         list(more(session))
     HANDLERS.finish_run(session)
@@ -133,13 +148,27 @@ def test_a_picture_reopened_after_another_can_be_continued(every_update: None) -
     assert (shown[COMPONENTS.photo], shown[COMPONENTS.painting]) == (str(PHOTO), str(PAINTING))
     assert shown[COMPONENTS.second_painting] is None
     assert shown[COMPONENTS.more]["interactive"]
-    *_, last = more(session, Path(shown[COMPONENTS.photo]))
-    assert "Finished" in last[COMPONENTS.status]
+    updates = more(session, Path(shown[COMPONENTS.photo]))
+    while COMPONENTS.result not in next(updates):
+        pass
+    HANDLERS.stop_run(session)
+    *_, last = updates
+    assert "Stopped" in last[COMPONENTS.status]
     HANDLERS.finish_run(session)
     assert HANDLERS.reopen_painting(session, press(second))[COMPONENTS.photo] == str(PAINTING)
 
 
-def test_a_picture_that_is_no_longer_on_the_server_comes_back_small_with_its_settings(every_update: None) -> None:
+def test_a_picture_cannot_be_reopened_in_mid_run_and_the_strip_says_so() -> None:
+    session = Session()
+    record = painted(session)
+    HANDLERS.start_more(session)
+    told = HANDLERS.reopen_painting(session, press(record))
+    assert list(told) == [COMPONENTS.strip]
+    assert "let it finish, or stop it" in told[COMPONENTS.strip]["sentence"]
+    HANDLERS.finish_run(session)
+
+
+def test_a_picture_that_is_no_longer_on_the_server_comes_back_small_with_its_settings() -> None:
     record = painted(Session())
     session = Session(is_open=True)
     shown = HANDLERS.reopen_painting(session, press({**record, "photo": "chelsea", "paintings": ["woodcut"]}))
@@ -153,7 +182,7 @@ def test_a_picture_that_is_no_longer_on_the_server_comes_back_small_with_its_set
     assert again[COMPONENTS.controls["size"]] == 64, "also after a reload"
 
 
-def test_after_an_example_no_button_offers_the_picture_before(every_update: None) -> None:
+def test_after_an_example_no_button_offers_the_picture_before() -> None:
     session = Session()
     painted(session)
     shown = HANDLERS.show_example(session, SimpleNamespace(index=0))  # type: ignore[arg-type]
@@ -164,7 +193,7 @@ def test_after_an_example_no_button_offers_the_picture_before(every_update: None
         list(more(session))
 
 
-def test_forget_all_deletes_the_pictures_of_every_tab_from_the_server(every_update: None) -> None:
+def test_forget_all_deletes_the_pictures_of_every_tab_from_the_server() -> None:
     mine, other, stranger = Session(), VISITS.open(TOKEN.replace("2", "d"), Session()), Session()
     ids = [painted(session)["id"] for session in (mine, other)]
     painted(stranger)
