@@ -27,7 +27,7 @@ from .examples import FIRST_EXAMPLE, example_name, examples, random_style, sampl
 from .paintings import PICTURES, Record, make_record, read_event, read_record
 from .results import SavedResult, name_result
 from .run import GRACE_SECONDS, Run
-from .session import VISITS, Session
+from .session import VISITS, Desk, Session
 from .status import describe_place, describe_progress, plot_losses, status_html
 from .tiles import tiles_value
 from .viewer import show_example, show_painting, show_result, show_small
@@ -96,6 +96,8 @@ class Components:
     save_webp: gr.DownloadButton
     strip: gr.HTML  # the visitor's paintings
     link: gr.Textbox
+    link_note: gr.Markdown
+    link_turn: gr.Number  # changes when the link that is shown is out of date; never shown
     share: gr.Button
     finished_picture: gr.Image  # of /paint, never shown
 
@@ -120,6 +122,15 @@ def _describe_painting(record: Record) -> str:
     again = f"choose the {missing} again, then press Paint" if missing else "press Paint"
     same = " with the same settings" if record.settings else ""
     return f"The full picture is no longer on the server; {again} to paint it again{same}."
+
+
+def _picture_paths(photo: File, painting: File, second_painting: File) -> dict[str, str | None]:
+    """The paths of what the drop zones hold, by what they are."""
+    return {
+        "photo": file_path(photo),
+        "painting": file_path(painting),
+        "second painting": file_path(second_painting),
+    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -265,11 +276,7 @@ class Handlers:
         self, session: Session, settings: Settings, photo: File, painting: File, second_painting: File = None
     ) -> Request:
         """Build a request. Raises StyleTransferError if a picture is missing."""
-        files = {
-            "photo": file_path(photo),
-            "painting": file_path(painting),
-            "second painting": file_path(second_painting),
-        }
+        files = _picture_paths(photo, painting, second_painting)
         for what in ("photo", "painting"):
             if not files[what]:
                 raise StyleTransferError(f"Choose a {what} first.")
@@ -679,12 +686,15 @@ class Handlers:
             message += " It was painted with a mask of what to keep, which is not in the file."
         return {**self._restore(settings), **self._notify(zone, message)}
 
-    def follow_link(self, query: str) -> Changes:
+    def follow_link(self, session: Session, query: str) -> Changes:
         """The page was opened by a link: show what it asks for."""
         c, link = self.components, share_link.decode(query)
+        values = slider_values(link.settings)
+        session.desk = Desk(link.photo, link.painting, link.second_painting, link.preset, values)
         return {
             c.photo: link.photo,
             c.painting: link.painting,
+            c.second_painting: link.second_painting,
             c.preset: link.preset,
             **self._move_controls(link.settings),
             **self._notify(c.photo, f"Ignored in this link: {', '.join(link.ignored)}." if link.ignored else ""),
@@ -747,11 +757,24 @@ class Handlers:
                 session.run = None
                 raise
 
-    def make_link(self, photo: File, painting: File, preset: str, *values: Any) -> str:
-        """Return the query of a link to these settings."""
+    def make_link(
+        self, address: str, photo: File, painting: File, second_painting: File, preset: str, *values: Any
+    ) -> Changes:
+        """Show a link to what the page, which is at `address`, is set to, and say what the link does not carry."""
         named = dict(zip(CONTROLS, values, strict=True))
         self.check_ranges(preset, named)
-        return share_link.encode(file_path(photo), file_path(painting), preset, named)
+        pictures = _picture_paths(photo, painting, second_painting)
+        return {
+            self.components.link: f"{address}?{share_link.encode(pictures, preset, named)}",
+            self.components.link_note: gr.update(value=share_link.describe_limits(pictures), visible=True),
+        }
+
+    def renew_link(self, *inputs: Any) -> Changes:
+        """What the page is set to has changed: make the link that is shown once more, from the inputs of make_link."""
+        try:
+            return self.make_link(*inputs)
+        except (gr.Error, StyleTransferError, TypeError, ValueError):
+            return gr.skip()  # the visitor is still typing the number
 
     def preview_colours(self, session: Session, photo: File, painting: File, colours: str) -> Image.Image | None:
         """Return the current picture of this photo, or the photo itself, in about the colours that were chosen."""

@@ -77,7 +77,9 @@ SCROLL_TO_PICTURE = """() => setTimeout(() => {
 READ_TAB = f"""session => [session, visit.token(),
     /[?&]({"|".join(PARAMETERS)})=/.test(location.search) ? location.search.slice(1) : "",
     performance.getEntriesByType("navigation")[0]?.type !== "navigate"]"""
-ADD_ADDRESS = "query => location.origin + location.pathname + '?' + query"
+GIVE_ADDRESS = "(link, ...inputs) => [location.origin + location.pathname, ...inputs]"
+# A link that nobody has asked for is not made, and costs no request.
+ASK_FOR_NEXT_LINK = "(link, turn) => link ? turn + 1 : turn"
 
 
 def build(config: ServerConfig, download: Vgg19Download | None = None) -> gr.Blocks:
@@ -180,8 +182,10 @@ def create_components(config: ServerConfig) -> Components:
             example_row = build_tiles(example_tiles(), label="Examples: a photo and its painting", elem_id="examples")
             strip = build_strip()
     with gr.Row():
-        link = gr.Textbox(label="A link to these settings", interactive=False, elem_id="link")
+        link = gr.Textbox(label="A link to these settings", interactive=False, buttons=["copy"], elem_id="link")
         share = gr.Button("Make a link", size="sm", elem_id="share", scale=0)
+    link_note = gr.Markdown(visible=False, elem_id="link-note")
+    link_turn = gr.Number(0, label="Turn of the link", **hidden)
     with gr.Column(visible=False, elem_id="film-part", elem_classes="part") as film_part:
         gr.HTML("<h2>Film</h2>", apply_default_css=False)
         film = gr.Video(label="Film", show_label=False, interactive=False, buttons=[], elem_id="film")
@@ -240,6 +244,8 @@ def create_components(config: ServerConfig) -> Components:
         save_webp=save_webp,
         strip=strip,
         link=link,
+        link_note=link_note,
+        link_turn=link_turn,
         share=share,
         finished_picture=finished_picture,
     )
@@ -338,14 +344,17 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     )
     reopened.success(None, js=SCROLL_TO_PICTURE)
     c.strip.clear(handlers.forget_paintings, c.session, view, **at_once)
-    linked = c.share.click(handlers.make_link, [c.photo, c.painting, *settings], c.link, **raw, **at_once)
-    linked.then(None, c.link, c.link, js=ADD_ADDRESS)
+    linkable = [*chosen, *settings]
+    of_link: dict[str, Any] = {"inputs": [c.link, *linkable], "outputs": [c.link, c.link_note], "js": GIVE_ADDRESS}
+    c.share.click(handlers.make_link, **of_link, **raw, **at_once)
+    gr.on([part.change for part in linkable], None, [c.link, c.link_turn], c.link_turn, js=ASK_FOR_NEXT_LINK)
+    c.link_turn.change(handlers.renew_link, trigger_mode="always_last", **of_link, **raw, **at_once)
     # Only `follow_link` and `return_to_visit` may write to the inputs when the page opens. A gr.skip() that arrives
     # late would overwrite what the visitor has typed since, so each is called only if it has something to show.
     opened: list[Any] = [c.session, c.token, c.link_query, c.is_reload]
     page.load(handlers.open_visit, opened, [c.session, c.link_query, c.returned], js=READ_TAB, **at_once)
     c.link_query.change(
-        handlers.follow_link, c.link_query, [c.photo, c.painting, *settings, c.notices[c.photo]], **at_once
+        handlers.follow_link, [c.session, c.link_query], [*linkable, c.notices[c.photo]], **at_once
     )
     shown_again = [
         *(c.photo, c.painting, c.second_painting, *settings, *buttons, *results, c.status, c.plot),

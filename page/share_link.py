@@ -15,7 +15,9 @@ from .controls import CONTROLS, get_preset, slider_values
 from .examples import example_name, examples, styles
 
 VERSION = "2"
-PARAMETERS = ("photo", "painting", "preset", *CONTROLS)
+FOLDERS = {"photo": "content", "painting": "style", "second painting": "style"}
+"""The pictures that a link can name, and where the page's own ones are under examples/."""
+PARAMETERS = (*(what.replace(" ", "_") for what in FOLDERS), "preset", *CONTROLS)
 PRESETS_OF_VERSION_1 = {
     name: replace(PRESETS[name], objective="gram", faces=False, tv_weight=0.0, iterations=iterations)
     for name, iterations in {"balanced": 75, "quick": 26, "best": 360, "classic": 300}.items()
@@ -28,22 +30,37 @@ class Link(NamedTuple):
 
     photo: str | None  # path
     painting: str | None  # path
+    second_painting: str | None  # path
     preset: str
     settings: Settings
     ignored: tuple[str, ...]  # the parameters that made no sense
 
 
-def encode(photo: str | None, painting: str | None, preset: str, values: Mapping[str, Any]) -> str:
+def encode(pictures: Mapping[str, str | None], preset: str, values: Mapping[str, Any]) -> str:
     """Return the query of a link: what differs from the preset, and the pictures if they are the page's own.
 
-    `photo` and `painting` are paths; `values` are those of the sliders. A visitor's own picture is never named.
-    Raises StyleTransferError if there is no such preset.
+    `pictures` are paths by what they are, as in FOLDERS; `values` are those of the sliders. A visitor's own picture is
+    never named. Raises StyleTransferError if there is no such preset.
     """
     defaults = slider_values(get_preset(preset))
-    named = {"photo": example_name(photo, "content"), "painting": example_name(painting, "style")}
+    names = {what.replace(" ", "_"): name for what, path in pictures.items() if (name := _find_name(what, path))}
     changed = {name: values[name] for name in CONTROLS if values[name] != defaults[name]}
-    pictures = {key: name for key, name in named.items() if name}
-    return urlencode({"v": VERSION, **pictures, "preset": preset, **changed})
+    return urlencode({"v": VERSION, **names, "preset": preset, **changed})
+
+
+def describe_limits(pictures: Mapping[str, str | None]) -> str:
+    """Say in one sentence what a link to these pictures, as in `encode`, does not carry."""
+    own = [what for what, path in pictures.items() if path and not _find_name(what, path)]
+    if not own:
+        return "This link opens the page exactly as it is now."
+    listed = " and ".join(filter(None, [", ".join(own[:-1]), own[-1]]))
+    files = "file" if len(own) == 1 else "files"
+    return f"A link cannot carry your own {listed}: send the {files} as well to whoever shall open it."
+
+
+def _find_name(what: str, path: str | None) -> str | None:
+    """Return the name of the picture if it is one of the page's own, or None."""
+    return example_name(path, FOLDERS[what]) if what in FOLDERS else None
 
 
 def decode(query: str) -> Link:
@@ -58,7 +75,8 @@ def decode(query: str) -> Link:
         return path
 
     photo = find("photo", {example_name(example.photo, "content"): example.photo for example in examples()})
-    painting = find("painting", {example_name(path, "style"): path for path, _ in styles()})
+    paintings = {example_name(path, "style"): path for path, _ in styles()}
+    painting, second_painting = find("painting", paintings), find("second_painting", paintings)
     preset = given.get("preset", DEFAULT_PRESET)
     try:
         settings = get_preset(preset) if "v" in given else PRESETS_OF_VERSION_1.get(preset) or get_preset(preset)
@@ -72,7 +90,7 @@ def decode(query: str) -> Link:
                 settings = replace(settings, **{name: _read_value(name, given[name])})
             except (ValueError, OverflowError, StyleTransferError):
                 ignored.append(name)
-    return Link(photo, painting, preset, settings, tuple(ignored))
+    return Link(photo, painting, second_painting, preset, settings, tuple(ignored))
 
 
 def _read_value(name: str, text: str) -> Any:

@@ -6,14 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode
 
+import gradio as gr
 import pytest
 
 from page import controls, examples, share_link
 from page.config import DEFAULT_PRESET
 from page.examples import EXAMPLES
+from page.session import Session
 from styletransfer import PRESETS
-from tests.data import PAINTING, PHOTO
-from tests.page.helpers import COMPONENTS, HANDLERS, positions
+from tests.data import PAINTING, PHOTO, one_sentence
+from tests.page.helpers import COMPONENTS, HANDLERS, positions, uploaded
+
+SECOND = examples.style_path("mosaic")
 
 
 def test_every_example_has_its_pictures_and_its_result() -> None:
@@ -32,17 +36,19 @@ def test_there_are_ten_styles_to_choose_from_each_with_its_picture_and_name() ->
 
 def test_a_link_opens_the_page_as_it_was() -> None:
     values = positions(style_weight=3e8, colours="matched", stroke=1.5, objective="neighbours", faces=False)
-    link = share_link.decode(share_link.encode(str(PHOTO), str(PAINTING), "quick", values))
-    assert link[:3] == (str(PHOTO), str(PAINTING), "quick")
+    chosen = {"photo": str(PHOTO), "painting": str(PAINTING), "second painting": SECOND}
+    link = share_link.decode(share_link.encode(chosen, "quick", {**values, "mix": 0.25}))
+    assert link[:4] == (str(PHOTO), str(PAINTING), SECOND, "quick")
+    values["mix"] = 0.25
     assert controls.slider_values(link.settings) == values
     assert not link.ignored
 
 
 def test_a_link_says_its_version_and_no_more_than_what_differs_from_its_preset() -> None:
-    said = dict(parse_qsl(share_link.encode(None, None, "classic", controls.slider_values(PRESETS["classic"]))))
+    said = dict(parse_qsl(share_link.encode({}, "classic", controls.slider_values(PRESETS["classic"]))))
     assert said == {"v": "2", "preset": "classic"}
     faces = controls.slider_values(replace(PRESETS["classic"], faces=True))
-    assert dict(parse_qsl(share_link.encode(None, None, "classic", faces))) == {**said, "faces": "True"}
+    assert dict(parse_qsl(share_link.encode({}, "classic", faces))) == {**said, "faces": "True"}
 
 
 @pytest.mark.parametrize(("preset", "steps"), [("quick", 26), ("balanced", 75), ("best", 360), ("classic", 300)])
@@ -51,7 +57,7 @@ def test_a_link_from_before_there_were_versions_paints_as_it_did(preset: str, st
     assert (settings.objective, settings.faces, settings.tv_weight) == ("gram", False, 0)
     assert (settings.iterations, settings.size) == (steps, 320)
     assert settings.square is (preset == "classic")
-    moved = HANDLERS.follow_link(f"preset={preset}")
+    moved = HANDLERS.follow_link(Session(), f"preset={preset}")
     assert moved[COMPONENTS.preset] == preset
     assert [moved[COMPONENTS.controls[name]] for name in ("objective", "faces", "iterations")] == ["gram", False, steps]
 
@@ -66,10 +72,61 @@ def test_a_link_of_today_means_the_presets_of_today(preset: str) -> None:
     assert share_link.decode(f"v=2&preset={preset}").settings == PRESETS[preset]
 
 
-def test_a_link_never_names_a_visitors_own_picture(tmp_path: Path) -> None:
+def test_a_link_without_a_second_painting_still_means_none() -> None:
+    for old in ("photo=chelsea&painting=woodcut", "v=2&photo=chelsea&painting=woodcut&preset=quick"):
+        link = share_link.decode(old)
+        assert (link.photo, link.painting, link.second_painting, link.ignored) == (str(PHOTO), str(PAINTING), None, ())
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> str:
+    """A visitor's own picture, which is called like one of the page's."""
     mine = tmp_path / PHOTO.name
     mine.write_bytes(PHOTO.read_bytes() + b" ")
-    assert "chelsea" not in share_link.encode(str(mine), None, "balanced", positions())
+    return str(mine)
+
+
+def test_a_link_never_names_a_visitors_own_picture(own: str) -> None:
+    assert "chelsea" not in share_link.encode({"photo": own}, "balanced", positions())
+
+
+def test_a_link_says_which_pictures_it_does_not_carry(own: str) -> None:
+    def say(*own_pictures: str) -> str:
+        ours = {"photo": str(PHOTO), "painting": str(PAINTING), "second painting": SECOND}
+        said = share_link.describe_limits({**ours, **dict.fromkeys(own_pictures, own)})
+        assert one_sentence(said)
+        return said
+
+    assert "exactly" in say()
+    assert "your own photo:" in say("photo")
+    assert "your own photo and second painting:" in say("photo", "second painting")
+    assert "your own photo, painting and second painting:" in say("photo", "painting", "second painting")
+    assert "your own mask:" in say("mask")
+
+
+def test_a_page_that_a_link_opened_shows_its_second_painting_again_after_a_reload() -> None:
+    session = Session()
+    query = share_link.encode(
+        {"photo": str(PHOTO), "painting": str(PAINTING), "second painting": SECOND},
+        "quick",
+        {**controls.slider_values(PRESETS["quick"]), "mix": 0.75},
+    )
+    moved = HANDLERS.follow_link(session, query)
+    back = HANDLERS.return_to_visit(session)
+    for component in (COMPONENTS.photo, COMPONENTS.painting, COMPONENTS.second_painting, *COMPONENTS.controls.values()):
+        assert back[component] == moved[component]
+    assert back[COMPONENTS.second_painting] == SECOND
+    assert back[COMPONENTS.controls["mix"]] == 0.75
+
+
+def test_a_number_that_is_still_being_typed_leaves_the_link_as_it_was() -> None:
+    def renew(**changes: object) -> object:
+        values = {**positions(), **changes}.values()
+        inputs = (uploaded(PHOTO), uploaded(PAINTING), None, "quick", *values)
+        return HANDLERS.renew_link("http://photo.example/", *inputs)
+
+    assert renew(size=None) == renew(size=10**6) == gr.skip()
+    assert "size=320" in renew(size=320)[COMPONENTS.link]  # type: ignore[index]
 
 
 @pytest.mark.parametrize(
@@ -84,10 +141,11 @@ def test_a_link_never_names_a_visitors_own_picture(tmp_path: Path) -> None:
         {"faces": "1"},
         {"preset": "../x"},
         {"photo": "../../app"},
+        {"second_painting": "chelsea"},
     ],
 )
 def test_a_link_without_sense_opens_the_page_as_usual_and_says_what_it_ignored(said: dict[str, str]) -> None:
     query = urlencode({"v": share_link.VERSION, **said})
-    assert share_link.decode(query) == (None, None, DEFAULT_PRESET, controls.PRESETS[DEFAULT_PRESET], tuple(said))
-    notice = HANDLERS.follow_link(query)[COMPONENTS.notices[COMPONENTS.photo]]
+    assert share_link.decode(query) == (None, None, None, DEFAULT_PRESET, controls.PRESETS[DEFAULT_PRESET], tuple(said))
+    notice = HANDLERS.follow_link(Session(), query)[COMPONENTS.notices[COMPONENTS.photo]]
     assert notice["value"] == f"Ignored in this link: {', '.join(said)}."
