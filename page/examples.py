@@ -53,6 +53,16 @@ def _read_table(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def style_manner(path: str) -> str:
+    """Return the words for "painted like this style", given its path: "as a woodcut"."""
+    return {row["style"]: row["manner"] for row in _read_table("styles.csv")}[Path(path).stem]
+
+
+def thumbnail(path: str) -> str:
+    """Return the path of a small WebP of one of the page's own pictures; scripts/make_thumbnails.py makes them."""
+    return str((EXAMPLES / "thumbnails" / Path(path).relative_to(EXAMPLES)).with_suffix(".webp"))
+
+
 def content_path(name: str) -> str:
     """Return the path of an example's photo."""
     return str(EXAMPLES / "content" / f"{name}.jpg")
@@ -112,7 +122,7 @@ def _words(path: str) -> str:
 
 def example_tiles() -> list[Tile]:
     """The results of the examples."""
-    return [Tile(example.result, pair_name(example.photo, [example.painting])) for example in examples()]
+    return [Tile(thumbnail(example.result), pair_name(example.photo, [example.painting])) for example in examples()]
 
 
 def sample_photos() -> list[str]:
@@ -122,12 +132,12 @@ def sample_photos() -> list[str]:
 
 def sample_tiles() -> list[Tile]:
     """The photos for visitors without one."""
-    return [Tile(photo, photo_name(photo)) for photo in sample_photos()]
+    return [Tile(thumbnail(photo), photo_name(photo)) for photo in sample_photos()]
 
 
 def style_tiles(own: str | None = None) -> list[Tile]:
     """The styles, and in the end a tile for the visitor's own painting, of which `own` is the path."""
-    return [*(Tile(path, title) for path, title in styles()), Tile(own, "Your own")]
+    return [*(Tile(thumbnail(path), title) for path, title in styles()), Tile(own, "Your own")]
 
 
 def random_style(other_than: str | None) -> str:

@@ -6,12 +6,14 @@ import base64
 import functools
 import inspect
 import io
+import re
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import gradio as gr
 import httpx
-from gradio import processing_utils
+import jinja2
+from gradio import processing_utils, routes
 from gradio.data_classes import ImageData
 from gradio.exceptions import InvalidPathError
 from gradio.route_utils import CustomCORSMiddleware
@@ -92,3 +94,55 @@ def _explain_missing_file(check: Callable[..., None]) -> Callable[..., None]:
             raise gr.Error(message, print_exception=False) from error
 
     return check_or_explain
+
+
+TEMPLATES = ("frontend/index.html", "frontend/share.html")  # the page, and the page with --share
+TAGS_OF_GRADIO = re.compile(r'<meta\s+(?:property="og:|name="(?:twitter:|description"))[^>]*>\s*')
+# First in the head, since some messengers read no further than the first kilobytes.
+OWN_TAGS = """<title>{{ preview.title }}</title>
+		<meta name="description" content="{{ preview.description }}" />
+		<meta property="og:type" content="website" />
+		<meta property="og:site_name" content="{{ preview.site }}" />
+		<meta property="og:title" content="{{ preview.title }}" />
+		<meta property="og:description" content="{{ preview.description }}" />
+		<meta property="og:image" content="{{ config['root'] }}/preview/{{ preview.picture }}" />
+		<meta property="og:image:alt" content="{{ preview.alternative_text }}" />
+		<meta name="twitter:card" content="summary_large_image" />
+		<link rel="icon" href="favicon.ico" />
+		"""
+
+
+class _OwnTags(jinja2.BaseLoader):
+    """Loads Gradio's templates, with OWN_TAGS in place of TAGS_OF_GRADIO."""
+
+    def __init__(self, loader: jinja2.BaseLoader) -> None:
+        self._loader = loader
+
+    def get_source(self, environment: jinja2.Environment, template: str) -> tuple[str, str | None, Any]:
+        source, file, is_current = self._loader.get_source(environment, template)
+        source, count = TAGS_OF_GRADIO.subn("", source)
+        charset = '<meta charset="utf-8" />'
+        if not count or charset not in source or "og:" in source:
+            raise RuntimeError(
+                f"The page of Gradio {gr.__version__} has other tags in its head than this page replaces: install the "
+                "version that requirements.txt asks for, or adapt page/gradio_patches.py."
+            )
+        return source.replace(charset, f"{charset}\n\t\t{OWN_TAGS}", 1), file, is_current
+
+
+def replace_tags(describe: Callable[[str], Any]) -> None:
+    """Let the page's head have OWN_TAGS; calling it again changes nothing. `describe` gets the query of the address.
+
+    What: the tags by which messengers and search engines show a link, and the icon.
+    Why: Gradio's own say "Gradio", with Gradio's banner; they come first, so that those of `launch(head=…)`, which a
+    script adds, are never read. Raises RuntimeError if this version of Gradio has other tags.
+    """
+    environment = routes.templates.env
+    if not isinstance(environment.loader, _OwnTags):
+        assert environment.loader
+        environment.loader = _OwnTags(environment.loader)
+        routes.templates.context_processors.append(lambda request: {"preview": describe(request.url.query)})
+        if environment.cache is not None:
+            environment.cache.clear()
+    for name in TEMPLATES:
+        environment.get_template(name)

@@ -15,6 +15,7 @@ from .controls import CONTROLS, LIVE_CONTROLS, control, name_likeness
 from .drop_zones import ACCEPTED, GIVE_FILES_TO_UPLOADS, drop_zone, upload_of
 from .examples import EXAMPLES, FIRST_EXAMPLE, example_tiles, examples, sample_tiles, style_tiles
 from .handlers import Components, Handlers
+from .link_preview import DESCRIPTION, TITLE
 from .paintings import build_strip
 from .session import Session
 from .share_link import PARAMETERS
@@ -55,8 +56,8 @@ THEME = gr.themes.Soft(
     checkbox_label_background_fill_selected="*primary_700",
 )
 
-TITLE = """<h1>Photo to painting</h1>
-<p>Your photo, repainted like a Van Gogh, a mosaic or a woodcut, while you watch.
+HEADING = f"""<h1>{TITLE}</h1>
+<p>{DESCRIPTION}
 <small>Nobody else sees it, and it is deleted from this server within a day.</small></p>"""
 LABORATORY = """<h2>For the curious: how it is done</h2>
 <p>A network that has learned to recognise pictures compares. The painting keeps the content of your photo (α) and takes
@@ -85,7 +86,7 @@ ASK_FOR_NEXT_LINK = "(link, turn) => link ? turn + 1 : turn"
 def build(config: ServerConfig, download: Vgg19Download | None = None) -> gr.Blocks:
     """Build the page; it shows the status of `download` if there is one."""
     gr.set_static_paths(EXAMPLES)  # they are sent from where they are, and not from copies that could be deleted
-    with gr.Blocks(title="Photo to painting", delete_cache=(3600, 86400)) as page:
+    with gr.Blocks(title=TITLE, delete_cache=(3600, 86400)) as page:
         components = create_components(config)
         connect_events(page, components, Handlers(components, config))
         if download:
@@ -116,7 +117,7 @@ def create_components(config: ServerConfig) -> Components:
     def add_controls(*names: str) -> None:
         controls.update({name: control(name, preset_settings) for name in names})
 
-    gr.HTML(TITLE, elem_id="title", apply_default_css=False)
+    gr.HTML(HEADING, elem_id="title", apply_default_css=False)
     with gr.Row(elem_id="desk"):
         with gr.Column(scale=4, min_width=320, elem_id="left"):
             with gr.Column(elem_id="choose-photo", elem_classes="part"):
@@ -353,9 +354,7 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     # late would overwrite what the visitor has typed since, so each is called only if it has something to show.
     opened: list[Any] = [c.session, c.token, c.link_query, c.is_reload]
     page.load(handlers.open_visit, opened, [c.session, c.link_query, c.returned], js=READ_TAB, **at_once)
-    c.link_query.change(
-        handlers.follow_link, [c.session, c.link_query], [*linkable, c.notices[c.photo]], **at_once
-    )
+    c.link_query.change(handlers.follow_link, [c.session, c.link_query], [*linkable, c.notices[c.photo]], **at_once)
     shown_again = [
         *(c.photo, c.painting, c.second_painting, *settings, *buttons, *results, c.status, c.plot),
     ]

@@ -16,12 +16,13 @@ import safehttpx
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from . import drop_zones, gradio_patches, storage
+from . import drop_zones, gradio_patches, link_preview, storage
 from .examples import EXAMPLES
 from .queue import QUEUE
 from .session import VISITS
@@ -134,6 +135,19 @@ class SameOrigin:
         )
 
 
+class CompressPage:
+    """Middleware that sends the page compressed: Gradio compresses only what has an ending in its name."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._compress = GZipMiddleware(app)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request."""
+        is_page = scope["type"] == "http" and scope["path"] in ("/", "/config")
+        await (self._compress if is_page else self._app)(scope, receive, send)
+
+
 def _host_name(address: str) -> str | None:
     """The host in an address, without the port, which some proxies drop; None if there is none."""
     try:
@@ -215,11 +229,16 @@ def launch(page: gr.Blocks, allowed_origins: Collection[str] = (), **options: An
     """
     reach_without_proxy((options.get("server_name") or "localhost").strip("[]"))
     gradio_patches.apply_patches(fetch_or_explain)
+    gradio_patches.replace_tags(link_preview.describe_link)
     return page.queue(max_size=MAX_EVENTS).launch(
         max_file_size=MAX_FILE_BYTES,
         allowed_paths=[str(EXAMPLES)],
         app_kwargs={
-            "routes": [Route("/health", health), Route("/visit/{what:str}", tell_visit, methods=["POST"])],
+            "routes": [
+                Route("/health", health),
+                Route("/visit/{what:str}", tell_visit, methods=["POST"]),
+                Route("/preview/{name:str}", link_preview.send_picture),
+            ],
             "middleware": [
                 Middleware(SameOrigin, allowed_origins),
                 Middleware(
@@ -232,9 +251,13 @@ def launch(page: gr.Blocks, allowed_origins: Collection[str] = (), **options: An
                 Middleware(BodyLimit),
                 Middleware(storage.FullDisk),
                 Middleware(drop_zones.Previews),
+                Middleware(CompressPage),
             ],
         },
         ssr_mode=False,
+        favicon_path=link_preview.ICON,
+        run_history=False,  # it would keep all settings and file names in the browser, for whoever uses it next
+        footer_links=[],  # for programmers; the page of the endpoints stays at ?view=api
         state_session_capacity=MAX_SESSIONS,
         **options,
     )

@@ -54,8 +54,8 @@ def describe_limits(pictures: Mapping[str, str | None]) -> str:
     if not own:
         return "This link opens the page exactly as it is now."
     listed = " and ".join(filter(None, [", ".join(own[:-1]), own[-1]]))
-    files = "file" if len(own) == 1 else "files"
-    return f"A link cannot carry your own {listed}: send the {files} as well to whoever shall open it."
+    files = "that file" if len(own) == 1 else "those files"
+    return f"A link cannot carry your own {listed}: send {files} along with it."
 
 
 def _find_name(what: str, path: str | None) -> str | None:

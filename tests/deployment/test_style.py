@@ -32,6 +32,8 @@ def test_every_example_picture_has_its_source_and_rights() -> None:
     examples = ROOT / "examples"
     said = (examples / "SOURCES.md").read_text()
     for path in examples.rglob("*"):
-        if path.suffix in (".jpg", ".webp") and path.parent.name != "results":
-            assert f"| `{path.relative_to(examples)}` |" in said, path.name
-    assert "| `results/PHOTO--PAINTING.jpg` |" in said
+        name = path.relative_to(examples)
+        if path.suffix in (".jpg", ".webp") and name.parts[0] not in ("results", "thumbnails"):
+            assert f"| `{name}` |" in said, name
+    for made in ("results/PHOTO--PAINTING.jpg", "thumbnails/FOLDER/NAME.webp", "../page/icon.png"):
+        assert f"| `{made}` |" in said

@@ -8,11 +8,13 @@ from urllib.parse import parse_qsl, urlencode
 
 import gradio as gr
 import pytest
+from PIL import Image, ImageChops, ImageStat
 
 from page import controls, examples, share_link
 from page.config import DEFAULT_PRESET
 from page.examples import EXAMPLES
 from page.session import Session
+from scripts import make_thumbnails
 from styletransfer import PRESETS
 from tests.data import PAINTING, PHOTO, one_sentence
 from tests.page.helpers import COMPONENTS, HANDLERS, positions, uploaded
@@ -32,6 +34,17 @@ def test_there_are_ten_styles_to_choose_from_each_with_its_picture_and_name() ->
     assert len(styles) >= 10
     assert {Path(path).name for path, _ in styles} == {path.name for path in (EXAMPLES / "style").iterdir()}
     assert len({title for _, title in styles}) == len(styles)
+
+
+def test_the_thumbnails_are_those_of_the_pictures_of_today() -> None:
+    for path in make_thumbnails.pictures():
+        with Image.open(examples.thumbnail(str(path))) as small:
+            wanted = make_thumbnails.make_thumbnail(path)
+            assert small.size == wanted.size, path
+            difference = ImageStat.Stat(ImageChops.difference(small.convert("RGB"), wanted)).mean
+            assert max(difference) < 24, f"{path}: run python -m scripts.make_thumbnails"
+    kept = {path for path in (EXAMPLES / "thumbnails").rglob("*") if path.is_file()}
+    assert kept == {Path(examples.thumbnail(str(path))) for path in make_thumbnails.pictures()}
 
 
 def test_a_link_opens_the_page_as_it_was() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 
 import gradio as gr
+import jinja2
 import pytest
+from gradio import routes
 
-from page import gradio_patches, server
+from page import gradio_patches, link_preview, server
 
 
 def test_a_gradio_without_what_the_page_replaces_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,3 +22,19 @@ def test_a_gradio_without_what_the_page_replaces_is_refused_by_name(monkeypatch:
     monkeypatch.delattr("gradio.processing_utils.async_ssrf_protected_get")
     with pytest.raises(RuntimeError, match=r"processing_utils\.async_ssrf_protected_get"):
         gradio_patches.apply_patches(server.fetch_or_explain)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        '<meta charset="utf-8" />',
+        '<meta property="og:title" content="Gradio" />',
+        '<meta charset="utf-8" /><meta property="og:title" content="x" /><meta content="x" property="og:image" />',
+    ],
+)
+def test_a_gradio_whose_page_has_other_tags_in_its_head_is_refused(monkeypatch: pytest.MonkeyPatch, head: str) -> None:
+    templates = dict.fromkeys(gradio_patches.TEMPLATES, f"<head>{head}</head>")
+    monkeypatch.setattr(routes, "templates", routes.Jinja2Templates(env=jinja2.Environment()))
+    routes.templates.env.loader = jinja2.DictLoader(templates)
+    with pytest.raises(RuntimeError, match=rf"Gradio {re.escape(gr.__version__)} has other tags in its head"):
+        gradio_patches.replace_tags(link_preview.describe_link)

@@ -14,12 +14,12 @@ import httpx
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from page import server
 from page.examples import EXAMPLES
 from tests.data import ROOT, encode, noise, one_sentence
-from tests.page.helpers import small_request
+from tests.page.helpers import MINUTE, small_request
 
 
 def test_files_outside_the_apps_folders_and_of_other_visits_are_refused(url: str, folder: Path) -> None:
@@ -157,6 +157,25 @@ def test_a_real_browser_tells_the_other_sites_page_from_ours(url: str, browser: 
     assert page.evaluate(ask, [url, "cors"]) == 200
     page.close()
     elsewhere.shutdown()
+
+
+@pytest.mark.slow
+def test_after_a_run_the_browser_keeps_nothing_for_the_next_person_at_it(url: str, browser: Browser) -> None:
+    page = browser.new_page()
+    page.goto(f"{url}?v=2&photo=chelsea&painting=woodcut&size=64&iterations=2")
+    expect(page.locator("#painting img")).to_be_visible(timeout=MINUTE)
+    page.get_by_role("button", name="Paint", exact=True).click()
+    expect(page.locator("#status")).to_contain_text("Finished:", timeout=MINUTE)
+    kept = page.evaluate(
+        """async () => ({ local: Object.keys(localStorage), session: Object.keys(sessionStorage),
+                          databases: await indexedDB.databases(), caches: await caches.keys(),
+                          workers: (await navigator.serviceWorker.getRegistrations()).length })"""
+    )
+    assert kept == {"local": [], "session": ["visit"], "databases": [], "caches": [], "workers": 0}
+    assert page.context.cookies() == []
+    expect(page.locator("footer")).to_have_count(0)  # with Gradio's runs and settings
+    assert httpx.get(f"{url}gradio_api/runs").status_code == 404
+    page.close()
 
 
 @pytest.mark.parametrize(
