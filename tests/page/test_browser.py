@@ -166,51 +166,10 @@ def test_a_person_saves_the_picture_and_restores_its_settings_by_link_and_by_fil
     page.goto(f"{url}?__theme=light&size=huge&photo=nobodys")
     expect(page.locator("#photo-notice")).to_contain_text("Ignored in this link: photo, size.")
     page.goto(url)
-    expect(page.locator("#outcome")).to_be_visible()  # the visit is shown again
     page.set_input_files("#photo input[type=file]", mine)
     expect(page.locator("#photo-notice")).to_contain_text("Settings restored from this picture")
     expect(slider(page, "size")).to_have_value("96")
     expect(slider(page, "iterations")).to_have_value("30")
-
-
-@pytest.mark.slow
-@on_desktop
-def test_a_link_that_is_shown_follows_the_sliders_and_says_what_it_leaves_out(
-    url: str, page: Page, tmp_path: Path
-) -> None:
-    page.goto(f"{url}?v=2&photo=chelsea&painting=woodcut&second_painting=mosaic&mix=0.25&size=96&iterations=2")
-    expect(page.locator("#painting img")).to_be_visible()
-    open_section(page, "Before you start")
-    expect(page.locator("#second-painting img")).to_be_visible()
-    open_section(page, "Adjust")
-    expect(slider(page, "mix")).to_have_value("0.25")
-    page.get_by_role("button", name="Paint", exact=True).click()
-    expect(page.locator("#status")).to_contain_text("Finished:")
-    open_section(page, "Share")
-    link = page.locator("#link textarea, #link input")
-    expect(link).to_have_value("")
-    page.get_by_role("button", name="Make a link").click()
-    expect(link).to_have_value(re.compile(r"^http.*second_painting=mosaic.*mix=0\.25"))
-    expect(page.locator("#link-note")).to_contain_text("exactly as it is now")
-    slider(page, "mix").fill("0.75")
-    slider(page, "mix").press("Tab")
-    expect(link).to_have_value(re.compile(r"^http.*second_painting=mosaic.*mix=0\.75"))
-    page.get_by_label("luminance", exact=True).click()
-    expect(link).to_have_value(re.compile("colours=luminance"))
-    complete = link.input_value()
-    own = tmp_path / "chelsea.jpg"
-    own.write_bytes(PHOTO.read_bytes() + b" ")
-    page.set_input_files("#photo input[type=file]", own)
-    expect(page.locator("#link-note")).to_contain_text("cannot carry your own photo: send that file along")
-    expect(link).not_to_have_value(re.compile("photo="))
-    page.goto(complete)
-    open_section(page, "Before you start")
-    expect(page.locator("#second-painting img")).to_be_visible()
-    page.reload()
-    open_section(page, "Before you start")
-    expect(page.locator("#second-painting img")).to_be_visible()
-    open_section(page, "Adjust")
-    expect(slider(page, "mix")).to_have_value("0.75")
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
-"""What a messenger shows of a link to the page, and what comes with the page itself."""
+"""Links to the page: what they carry in a browser, and what a messenger shows of them."""
 
 from __future__ import annotations
 
 import io
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -15,12 +16,13 @@ from urllib.parse import urlencode, urljoin
 import httpx
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
 from page import examples, link_preview
 from page.examples import EXAMPLES
+from tests.data import PHOTO
 from tests.page.conftest import serve
-from tests.page.helpers import MINUTE
+from tests.page.helpers import MINUTE, on_desktop, slider
 
 CAT = "?v=2&photo=chelsea&painting=woodcut&preset=quick"
 WANTED = {"description", "og:title", "og:description", "og:image", "og:type", "twitter:card"}
@@ -166,34 +168,6 @@ def test_a_link_to_a_page_with_a_password_is_shown_as_well(locked: str) -> None:
     assert httpx.get(f"{locked}gradio_api/file={EXAMPLES}/thumbnail.jpg").status_code == 401
 
 
-def sent_bytes(url: str, encodings: str, method: str = "GET") -> tuple[httpx.Response, int]:
-    """The answer, and how many bytes of its body were sent."""
-    with httpx.stream(method, url, headers={"Accept-Encoding": encodings}) as answer:
-        return answer, len(b"".join(answer.iter_raw()))
-
-
-def test_the_page_is_sent_compressed_to_whoever_can_read_that(url: str) -> None:
-    plain, length = sent_bytes(url, "identity")
-    assert "content-encoding" not in plain.headers
-    assert int(plain.headers["content-length"]) == length > 100_000
-    small, small_length = sent_bytes(url, "gzip, deflate, br")
-    assert int(small.headers["content-length"]) == small_length < length / 5
-    assert "accept-encoding" in small.headers["vary"].lower()
-    assert httpx.get(url, headers={"Accept-Encoding": "gzip"}).text == httpx.get(url).text
-    _, nothing = sent_bytes(url, "gzip", "HEAD")
-    assert nothing == 0
-
-
-def test_pictures_and_what_is_painted_meanwhile_are_sent_as_they_are(url: str) -> None:
-    picture, length = sent_bytes(f"{url}preview/thumbnail.jpg", "gzip, br")
-    assert length == (EXAMPLES / "thumbnail.jpg").stat().st_size
-    started = httpx.post(f"{url}gradio_api/call/paint", json={"data": [None, None, "quick"]}).json()
-    events, _ = sent_bytes(f"{url}gradio_api/call/paint/{started['event_id']}", "gzip, br")
-    assert events.headers["content-type"].startswith("text/event-stream")
-    for answer in (picture, events):
-        assert "content-encoding" not in answer.headers
-
-
 @pytest.mark.slow
 def test_the_tab_and_a_frame_in_another_sites_page_show_our_title_and_icon(url: str, browser: Browser) -> None:
     class Elsewhere(BaseHTTPRequestHandler):
@@ -224,3 +198,45 @@ def test_the_tab_and_a_frame_in_another_sites_page_show_our_title_and_icon(url: 
     assert page.frames[1].evaluate(read) == [1, width, link_preview.TITLE]
     page.close()
     elsewhere.shutdown()
+
+
+@pytest.mark.slow
+@on_desktop
+def test_a_link_that_is_shown_follows_the_sliders_and_says_what_it_leaves_out(
+    url: str, page: Page, tmp_path: Path
+) -> None:
+    page.goto(f"{url}?v=2&photo=chelsea&painting=woodcut&second_painting=mosaic&mix=0.25&size=96")
+    expect(page.locator("#second-painting img")).to_be_visible()
+    expect(slider(page, "mix")).to_have_value("0.25")
+    link, asked = page.locator("#link textarea, #link input"), []
+    page.on("request", lambda request: asked.append(request.post_data or "") if "/run/" in request.url else None)
+    slider(page, "mix").fill("0.5")
+    slider(page, "mix").press("Tab")
+    page.wait_for_timeout(1000)
+    assert not [data for data in asked if location(page) in data], "nobody has asked for a link"
+    expect(link).to_have_value("")
+    page.get_by_role("button", name="Make a link").click()
+    expect(link).to_have_value(re.compile(r"^http.*second_painting=mosaic"))
+    expect(page.locator("#link-note")).to_contain_text("exactly as it is now")
+    slider(page, "mix").fill("0.75")
+    slider(page, "mix").press("Tab")
+    expect(link).to_have_value(re.compile(r"^http.*second_painting=mosaic.*mix=0\.75"))
+    page.get_by_label("luminance", exact=True).click()
+    expect(link).to_have_value(re.compile("colours=luminance"))
+    complete = link.input_value()
+    own = tmp_path / "chelsea.jpg"
+    own.write_bytes(PHOTO.read_bytes() + b" ")
+    page.set_input_files("#photo input[type=file]", own)
+    expect(page.locator("#link-note")).to_contain_text("cannot carry your own photo: send that file along")
+    expect(link).not_to_have_value(re.compile("photo="))
+    page.goto(complete)
+    expect(page.locator("#second-painting img")).to_be_visible()
+    page.reload()
+    expect(page.locator("#second-painting img")).to_be_visible()
+    expect(slider(page, "mix")).to_have_value("0.75")
+    expect(page.get_by_label("luminance", exact=True)).to_be_checked()
+
+
+def location(page: Page) -> str:
+    """The page's address without a query, as a link begins."""
+    return str(page.evaluate("location.origin + location.pathname"))
