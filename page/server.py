@@ -257,7 +257,7 @@ def launch(page: gr.Blocks, allowed_origins: Collection[str] = (), **options: An
         ssr_mode=False,
         favicon_path=link_preview.ICON,
         run_history=False,  # it would keep all settings and file names in the browser, for whoever uses it next
-        footer_links=[],  # for programmers; the page of the endpoints stays at ?view=api
+        footer_links=["api"],
         state_session_capacity=MAX_SESSIONS,
         **options,
     )
