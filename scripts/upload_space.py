@@ -8,8 +8,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi
-from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+import httpx
+from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi, constants
+from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is that of httpx, or of httpx2
+    HfHubHTTPError,
+    HFValidationError,
+    HTTPError,
+    LocalTokenNotFoundError,
+    OfflineModeIsEnabled,
+)
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from styletransfer import console
 
@@ -59,6 +67,10 @@ def main() -> None:
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", options.space):
         parser.error(f"{options.space} names no Space: write OWNER/NAME, as in anna/photo-to-painting")
     try:
+        validate_repo_id(options.space)
+    except HFValidationError as error:
+        parser.error(f"the Hub allows no such name: {error}")
+    try:
         sizes = {name: (ROOT / name).stat().st_size for name in files()}
     except ValueError as error:
         parser.error(str(error))
@@ -70,6 +82,10 @@ def main() -> None:
     print(f"{sum(sizes.values()):>10,}  bytes in {len(sizes)} files for {options.space}")
     if options.dry_run:
         return
+    try:
+        httpx.Client().close()
+    except (ValueError, httpx.InvalidURL) as error:
+        parser.error(f"a proxy in the environment (http_proxy, https_proxy, all_proxy) cannot be used: {error}")
     try:
         api = HfApi()
         hardware = {"space_sdk": "gradio", "space_hardware": options.hardware, "private": options.private}
@@ -86,6 +102,12 @@ def main() -> None:
         sys.exit(
             f"The Space was not updated: {str(error).splitlines()[0]} (`hf auth login` gives this machine a token.)"
         )
+    except OfflineModeIsEnabled:
+        parser.error("$HF_HUB_OFFLINE says that the Hub may not be used: unset it first")
+    except HTTPError as error:
+        why = str(error) or type(error).__name__
+        advice = "check the network, or name its proxy in https_proxy"
+        parser.error(f"{constants.ENDPOINT} cannot be reached ({why}): {advice}")
     print(done.repo_url)
 
 

@@ -207,6 +207,34 @@ def test_an_upload_to_what_is_no_name_of_a_space_is_refused(space: str) -> None:
     assert "write OWNER/NAME" in refused_upload(ROOT, space)
 
 
+@pytest.mark.parametrize("space", ["anna/-demo", "anna/de--mo", "anna/demo.git"])
+def test_an_upload_to_a_name_that_the_hub_does_not_allow_is_refused(space: str) -> None:
+    assert "the Hub allows no such name" in refused_upload(ROOT, space)
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"HF_ENDPOINT": "http://127.0.0.1:9"}, r"http://127\.0\.0\.1:9 cannot be reached \(.+\): check the network"),
+        ({"HF_ENDPOINT": "http://no.such.invalid"}, r"cannot be reached \(.+\): check the network"),
+        ({"https_proxy": "http://127.0.0.1:9"}, r"huggingface\.co cannot be reached \(.+\): check the network"),
+        ({"https_proxy": "sock://127.0.0.1:9"}, r"a proxy in the environment .* cannot be used: Unknown scheme"),
+        ({"https_proxy": "http://127.0.0.1:port"}, r"a proxy in the environment .* cannot be used: Invalid port"),
+        ({"HF_HUB_OFFLINE": "1"}, r"\$HF_HUB_OFFLINE says that the Hub may not be used: unset it first"),
+    ],
+    ids=["nobody listens", "no such host", "no proxy there", "no such proxy", "no such port", "offline"],
+)
+def test_an_upload_without_a_network_is_refused_in_one_sentence(environment: dict[str, str], said: str) -> None:
+    clean = {name: value for name, value in os.environ.items() if not re.search("(?i)_proxy$|^HF_", name)}
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.upload_space", "anna/demo"],
+        cwd=ROOT, capture_output=True, text=True, env={**clean, "HF_TOKEN": "hf_x", **environment},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert re.search(said, done.stderr.splitlines()[-1]), done.stderr
+
+
 @pytest.mark.parametrize("zero_gpu", ["", pytest.param("true", marks=pytest.mark.slow)])
 def test_the_page_warms_up_once_it_is_open_but_not_on_a_zero_gpu(zero_gpu: str) -> None:
     script = """
