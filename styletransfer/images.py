@@ -40,11 +40,22 @@ RAW_HEADS = (
 NEW_SUBFILE_TYPE, COMPRESSION, PHOTOMETRIC, SUB_IFDS, DNG_VERSION = 254, 259, 262, 330, 50706  # TIFF tags
 SENSOR_DATA = (32803, 34892)  # values of PHOTOMETRIC: a colour filter array, and its linear values
 MAX_SUB_IFDS = 8  # the most that are looked at
+LONG8, IFD8 = 16, 18  # types of a value in a BigTIFF: an integer of 64 bits, and one that is the place of a directory
+BIG_ENDIAN_BIG_TIFF = b"MM\0+"
 GDAL_NODATA = 42113  # a TIFF tag: the value, as text, of pixels that were not measured
 NO_DATA_GREY = 128  # what such pixels become
 DARKEST_PEAK = 16  # a range of which only this part is used is not the picture's own
 
 register_heif_opener()
+
+
+class _Directory(TiffImagePlugin.ImageFileDirectory_v2):
+    """A directory of a TIFF, also where it refers to others by IFD8, which Pillow skips as unknown."""
+
+    _load_dispatch = {  # noqa: RUF012  # as the base class declares it
+        **TiffImagePlugin.ImageFileDirectory_v2._load_dispatch,
+        IFD8: TiffImagePlugin.ImageFileDirectory_v2._load_dispatch[LONG8],
+    }
 
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Image.Image"
@@ -170,6 +181,8 @@ def _identify(file: BinaryIO, name: str) -> Image.Image:
     head = file.read(16)
     if not head:
         raise PictureError(f"{name} is empty; save or download it again.")
+    if head.startswith(BIG_ENDIAN_BIG_TIFF):  # Pillow takes it for an ordinary TIFF
+        raise PictureError(f"{name} is a big-endian BigTIFF; save it as an ordinary TIFF or as PNG.")
     full, is_raw = _inspect_tiff(file, head)
     if is_raw or any(head.startswith(magic, place) for place, magic in RAW_HEADS):
         raise PictureError(f"{name} is a camera RAW file: export it as JPEG first, and choose that.")
@@ -186,22 +199,27 @@ def _identify(file: BinaryIO, name: str) -> Image.Image:
 
 
 def _inspect_tiff(file: BinaryIO, head: bytes) -> tuple[int, bool]:
-    """Look where Pillow does not, into the directories that a TIFF's first one refers to (its SubIFDs).
+    """Look where Pillow does not: into the directories that a TIFF's first one refers to (its SubIFDs), and into that
+    of the second page if the first is marked as a reduced copy.
 
     Returns the place of the directory of the picture itself, where the first has only a reduced copy of it, or 0; and
     whether the file holds sensor data, of which Pillow would open a small preview. Then it is a DNG, or has a colour
     filter array, or its picture is one that Pillow cannot read.
     """
-    full, is_reduced = 0, False
+    full, is_preview = 0, False
     with suppress(Exception):  # a damaged directory is for the opener to judge
-        directory = TiffImagePlugin.ImageFileDirectory_v2(head if head[2] == 43 else head[:8])  # 43: BigTIFF
+        directory = _Directory(head if head[2] == 43 else head[:8])  # 43: BigTIFF
         file.seek(directory.next)
         directory.load(file)
-        places = directory.get(SUB_IFDS, ())
-        is_reduced = bool(directory.get(NEW_SUBFILE_TYPE, 0) & 1) and bool(places)
+        found = directory.get(SUB_IFDS, ())
+        places = found[:MAX_SUB_IFDS] if isinstance(found, tuple) else (found,)
+        is_reduced = bool(directory.get(NEW_SUBFILE_TYPE, 0) & 1)
+        is_preview = is_reduced and bool(places)
         if DNG_VERSION in directory or directory.get(PHOTOMETRIC) in SENSOR_DATA:
             return 0, True
-        for place in (places if isinstance(places, tuple) else (places,))[:MAX_SUB_IFDS]:
+        if is_reduced and directory.next:
+            places = *places, directory.next
+        for place in places:
             file.seek(place)
             directory.load(file)
             if directory.get(PHOTOMETRIC) in SENSOR_DATA:
@@ -209,7 +227,7 @@ def _inspect_tiff(file: BinaryIO, head: bytes) -> tuple[int, bool]:
             is_whole = not directory.get(NEW_SUBFILE_TYPE, 0) & 1
             if is_reduced and is_whole and directory.get(COMPRESSION, 1) in TiffImagePlugin.COMPRESSION_INFO:
                 full = full or place
-    return full, is_reduced and not full
+    return full, is_preview and not full
 
 
 def _begin_tiff_at(place: int, content: bytes) -> BinaryIO:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image, ImageCms, JpegImagePlugin, TiffImagePlugin
 
@@ -504,6 +505,63 @@ def test_an_ordinary_or_pyramidal_tiff_is_no_camera_raw_file(directories, order)
 def test_a_tiff_with_its_thumbnail_first_is_painted_from_the_picture_itself(order):
     image = load(tiff({254: 1, 256: 40, 257: 30, 278: 30, 279: 3600}, {254: 0}, order=order)).image
     assert (image.size, image.getpixel((0, 0))) == ((160, 120), (200, 100, 50))
+
+
+PIXELS = np.full((120, 160, 3), (200, 100, 50), np.uint8)
+SENSOR = np.zeros((120, 160), np.uint16)
+FILTERS = (33421, 3, 2, (2, 2), True)  # CFARepeatPatternDim, as a tag of tifffile
+WHOLE, REDUCED = {"photometric": "rgb", "subfiletype": 0}, {"photometric": "rgb", "subfiletype": 1}
+COLOUR_FILTER_ARRAY = {"photometric": "cfa", "extratags": [FILTERS]}
+
+
+def paged_tiff(*pages, big=True, order="<"):
+    """A TIFF of these pages, each its pixels and tifffile's options for them."""
+    stream = io.BytesIO()
+    with tifffile.TiffWriter(stream, bigtiff=big, byteorder=order) as writer:
+        for pixels, options in pages:
+            writer.write(pixels, **options)
+    return stream.getvalue()
+
+
+THUMBNAIL = PIXELS[::4, ::4].copy()
+BIG_RAW = {
+    "NEF": [(THUMBNAIL, REDUCED | {"subifds": 1}), (SENSOR, COLOUR_FILTER_ARRAY)],
+    "second page is sensor data": [(THUMBNAIL, REDUCED), (SENSOR, COLOUR_FILTER_ARRAY)],
+    "sensor data alone": [(SENSOR, COLOUR_FILTER_ARRAY)],
+    "DNG": [(PIXELS, WHOLE | {"extratags": [(50706, 1, 4, (1, 4, 0, 0), True)]})],
+}
+BIG = {
+    "one page": [(PIXELS, WHOLE)],
+    "tiles": [(PIXELS, WHOLE | {"tile": (64, 64)})],
+    "deflated": [(PIXELS, WHOLE | {"compression": "zlib"})],
+    "two pages": [(PIXELS, WHOLE), (THUMBNAIL, WHOLE)],
+    "pyramid": [(PIXELS, WHOLE | {"subifds": 1}), (THUMBNAIL, REDUCED)],
+    "thumbnail first": [(THUMBNAIL, REDUCED | {"subifds": 1}), (PIXELS, WHOLE)],
+    "thumbnail first, deflated": [(THUMBNAIL, REDUCED | {"subifds": 1}), (PIXELS, WHOLE | {"compression": "zlib"})],
+    "thumbnail on a page of its own": [(THUMBNAIL, REDUCED), (PIXELS, WHOLE)],
+}
+
+
+@pytest.mark.parametrize("big", [False, True], ids=["TIFF", "BigTIFF"])
+@pytest.mark.parametrize("pages", BIG_RAW.values(), ids=BIG_RAW)
+def test_a_camera_raw_file_that_tifffile_wrote_is_refused_also_as_a_bigtiff(pages, big):
+    assert "is a camera RAW file" in refusal(paged_tiff(*pages, big=big))
+
+
+@pytest.mark.parametrize("big", [False, True], ids=["TIFF", "BigTIFF"])
+@pytest.mark.parametrize("pages", BIG.values(), ids=BIG)
+def test_a_tiff_that_tifffile_wrote_is_painted_from_its_whole_picture_also_as_a_bigtiff(pages, big):
+    image = load(paged_tiff(*pages, big=big)).image
+    assert (image.size, image.getpixel((0, 0)), image.getpixel((159, 119))) == ((160, 120), *2 * [(200, 100, 50)])
+
+
+def test_a_reduced_page_without_its_whole_picture_is_painted_as_it_is():
+    image = load(paged_tiff((PIXELS, REDUCED), (THUMBNAIL, REDUCED))).image
+    assert image.size == (160, 120)
+
+
+def test_a_big_endian_bigtiff_is_refused_by_what_it_is_and_not_as_damaged():
+    assert "is a big-endian BigTIFF; save it as an ordinary TIFF" in refusal(paged_tiff((PIXELS, WHOLE), order=">"))
 
 
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(monkeypatch):
