@@ -371,15 +371,18 @@ class Handlers:
                 marks=run.marks,
                 only_png=not session.is_open,
             )
-        except (OSError, StyleTransferError) as error:  # the disk is full, or the photo has been deleted
+            session.add(result)
+            run.result = result
+        except Exception as error:  # whatever it is, the picture stays shown
             session.current = None
             if isinstance(error, OSError):
-                why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
-            else:
+                why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
+            elif isinstance(error, StyleTransferError):  # the photo has been deleted, say
                 why = str(error).rstrip(".")
+            else:
+                log.exception("a picture could not be saved")
+                why = "an error of this server, which is in its log"
             return f"The picture could not be saved ({why}): save it with a right click or a long press."
-        session.add(result)
-        run.result = result
         if session.run is run:
             session.run = None
             session.running = False

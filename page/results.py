@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from styletransfer import Losses, PictureError, Settings, images, metadata
+from styletransfer import Losses, Settings, images, metadata
 
 from .examples import pair_name, photo_name, style_name
 from .film import FilmError, TimeLapse
@@ -103,14 +103,14 @@ class SavedResult(NamedTuple):
                 return result._replace(jpeg=None, film=None, film_webp=None, before=None)
             metadata.save_jpeg(image, f"{stem}.jpg", settings)
             images.load(photo).image.resize(image.size).save(f"{stem}--photo.jpg", quality=90)
-        except (OSError, PictureError):
+        except Exception:
             result.delete()
             raise
         try:
             time_lapse.save_mp4(Path(f"{stem}.mp4"), image)
             time_lapse.save_webp(Path(f"{stem}.webp"), image)
-        except FilmError as error:
-            log.warning("no film: %s", error)
+        except Exception as error:
+            log.warning("no film: %s", error, exc_info=not isinstance(error, FilmError))
             for film in (f"{stem}.mp4", f"{stem}.webp"):
                 Path(film).unlink(missing_ok=True)
             return result._replace(film=None, film_webp=None)

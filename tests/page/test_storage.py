@@ -37,6 +37,7 @@ from tests.page.helpers import (
     COMPONENTS,
     HANDLERS,
     SMALL,
+    paint,
     save_plain_photo,
     slider,
     small_request,
@@ -281,3 +282,30 @@ def test_a_change_that_a_full_disk_cannot_take_is_reported(monkeypatch: pytest.M
     monkeypatch.setattr(RunControl, "send", full)
     with pytest.raises(gr.Error, match="The disk of this server is full"):
         HANDLERS.steer(session, "quick", *SMALL.values())
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no such codec"), OSError("encoder error -2")], ids=repr)
+def test_a_picture_that_cannot_be_saved_for_any_reason_stays_shown_with_a_sentence(
+    error: Exception, every_update: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    session = Session()
+    list(paint(session, iterations=2))
+    monkeypatch.setattr("styletransfer.metadata.save_jpeg", fail)
+    *_, last = paint(session, iterations=2)
+    assert isinstance(last[COMPONENTS.result], Image.Image)
+    assert "Finished: 2 of 2" in last[COMPONENTS.status]
+    assert "The picture could not be saved (" in last[COMPONENTS.status]
+    is_expected = isinstance(error, OSError)
+    assert (str(error) in last[COMPONENTS.status]) == is_expected
+    assert ("no such codec" in caplog.text and "Traceback" in caplog.text) != is_expected
+    HANDLERS.finish_run(session)
+    shown = HANDLERS.show_results(session)
+    assert not shown[COMPONENTS.download]["interactive"]
+    assert len(session.results) == 1, "the pictures before it stay"
+    assert {str(file) for file in session.folder.iterdir() if file.is_file()} == set(session.results[0].files)
+    *_, again = HANDLERS.watch_again(session)
+    assert again[COMPONENTS.viewer], "also after a reload"
+    assert "The picture could not be saved (" in again[COMPONENTS.status]
