@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from .config import ServerConfig
 from .controls import CONTROLS, LIVE_CONTROLS, control, name_likeness
 from .drop_zones import ACCEPTED, GIVE_FILES_TO_UPLOADS, drop_zone, upload_of
 from .examples import EXAMPLES, FIRST_EXAMPLE, example_tiles, examples, sample_tiles, style_tiles
-from .handlers import Components, Handlers
+from .handlers import RESTARTED, Components, Handlers
 from .link_preview import DESCRIPTION, TITLE
 from .paintings import build_strip
 from .session import Session
@@ -66,7 +67,7 @@ the style of the painting (β), without noise (γ). The curves show each part of
 LOOK: dict[str, Any] = {
     "theme": THEME,
     "css_paths": [FOLDER / "page.css"],
-    "head": f"<script>{(FOLDER / 'page.js').read_text(encoding='utf-8')}</script>",
+    "head": f"<script>var RESTARTED = {json.dumps(RESTARTED)};\n{(FOLDER / 'page.js').read_text('utf-8')}</script>",
 }
 """What `launch` needs to know of the page."""
 

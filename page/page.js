@@ -1,5 +1,6 @@
 /* What the page does besides Gradio: its tab keeps a secret by which the server finds the visit again after a reload,
-   says when it is being closed, shows every error, and does not load itself again when that would lose the visit. */
+   says when it is being closed, shows every error, and does not load itself again when that would lose the visit.
+   layout.py puts RESTARTED, the sentence that says so, before it. */
 window.visit = (() => {
   /* A component in the page of another site has no configuration here, and its visits end with that page. Otherwise
      by the address of this page: behind a proxy, the server may not know its own. */
@@ -63,15 +64,15 @@ window.visit = (() => {
   /* When a connection is lost, Gradio asks for the server's id until there is an answer, and then loads the page again.
      A server that was restarted knows nothing of the visit, so the page stays as it is. */
   async function fetchId(resource, options) {
-    if (restarted) throw new Error("The server was restarted.");
+    if (restarted) throw new Error(RESTARTED);
     const response = await fetchFromServer(resource, options);
     if (!response.ok) return response;
     const { app_id: id } = await response.clone().json();
     if (config && id !== config.app_id) {
       restarted = true;
       document.body.classList.add("restarted");
-      say("The server was restarted. Save what you want to keep, then reload the page.");
-      throw new Error("The server was restarted.");
+      say(RESTARTED);
+      throw new Error(RESTARTED);
     }
     reloading = true;
     return response;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import re
 import socket
 import threading
@@ -16,6 +17,8 @@ import gradio as gr
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from page import layout
+from page.handlers import RESTARTED
 from page.run import GRACE_SECONDS
 from page.session import VISITS, Session
 from page.weights_download import Vgg19Download
@@ -199,7 +202,7 @@ def test_a_page_that_was_open_when_the_server_was_restarted_keeps_its_picture_an
     restart()
     page.get_by_role("button", name="Paint", exact=True).click()
     said = page.locator("#said")
-    expect(said).to_contain_text("The server was restarted")
+    expect(said).to_contain_text(RESTARTED)
     expect(page.locator("#result .after")).to_be_visible()
     assert is_on_top(page.locator("#result .after"))
     said.get_by_role("button", name="Close").click()
@@ -214,7 +217,7 @@ def test_a_page_that_was_open_when_the_server_was_restarted_keeps_its_picture_an
     page.get_by_role("button", name="Paint", exact=True).click()
     expect(page.locator("#status")).to_contain_text("Painting:", timeout=MINUTE)
     restart()  # in mid-run
-    expect(said).to_contain_text("The server was restarted", timeout=MINUTE)
+    expect(said).to_contain_text(RESTARTED, timeout=MINUTE)
     page.set_viewport_size({"width": 390, "height": 844})
     assert is_on_top(said), "and not Gradio's message that it tries to reconnect"
     expect(page.locator("#result .after")).to_be_visible()
@@ -383,8 +386,10 @@ def test_only_the_tab_that_has_the_secret_finds_a_visit() -> None:
 
 
 def test_a_page_from_before_a_restart_is_told_to_reload() -> None:
-    with pytest.raises(gr.Error, match="The server was restarted since this page was opened"):
+    with pytest.raises(gr.Error, match=r"The server was restarted .* Save .* reload the page") as told:
         HANDLERS.start_more(Session())
+    assert told.value.message == RESTARTED
+    assert f"var RESTARTED = {json.dumps(RESTARTED)};" in layout.LOOK["head"], "in the words of its script"
 
 
 def test_a_link_wins_over_the_visit_unless_the_page_is_only_loaded_again() -> None:
