@@ -54,6 +54,7 @@ class Run:
         self.result: SavedResult | None = None
         self.has_begun = False  # its turn has come
         self.was_abandoned = False  # before its turn came
+        self._was_paused_for_long = False
         self.is_over = False
         self.request = request
         self._save, self._preset, self._grace = save, preset, grace
@@ -182,6 +183,10 @@ class Run:
         self.losses = [*self.losses, *update.losses]
         self.marks = {**self.marks, **update.marks}
         self.time_lapse.add(update.picture)
+        if update.end is RunEnd.STOPPED and self._was_paused_for_long:
+            pause = f"{MAX_PAUSE_SECONDS / 60:g} minutes"
+            note = f"Stopped after a pause of {pause}, since others may be waiting: press More to go on."
+            update = update._replace(notes=(note, *update.notes))
         if update.end:
             self._outcome = "left" if self._is_abandoned else OUTCOMES[update.end]
             self.message = self._save(self, update)
@@ -202,6 +207,7 @@ class Run:
         deadline = time.monotonic() + MAX_PAUSE_SECONDS
         while self.control.paused and not self.control.stopped:
             if time.monotonic() > deadline:
+                self._was_paused_for_long = True
                 self.control.stop()
             time.sleep(0.1)
             self._stop_if_abandoned()

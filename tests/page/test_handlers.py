@@ -113,7 +113,8 @@ def test_stop_ends_a_paused_run_with_its_picture(every_update: None) -> None:
     HANDLERS.toggle_pause(session)
     HANDLERS.stop_run(session)
     *_, last = run
-    assert "Stopped" in status(last)
+    assert "Stopped:" in status(last)
+    assert "pause" not in status(last)
     assert png(last).is_file()
 
 
@@ -138,7 +139,7 @@ def test_more_refuses_to_continue_the_picture_of_another_photo(every_update: Non
         list(more(session, PAINTING))
 
 
-def test_a_run_that_is_paused_for_too_long_ends_with_its_picture(
+def test_a_run_that_is_paused_for_too_long_ends_with_its_picture_and_says_why(
     every_update: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("page.run.MAX_PAUSE_SECONDS", 0.3)
@@ -147,8 +148,11 @@ def test_a_run_that_is_paused_for_too_long_ends_with_its_picture(
     wait_for_picture(run)
     HANDLERS.toggle_pause(session)
     *_, last = run
-    assert "Stopped" in status(last)
+    assert "Stopped:" in status(last)
+    assert "Stopped after a pause of 0.005 minutes, since others may be waiting: press More to go on." in status(last)
     assert png(last).is_file()
+    *_, after_more = more(session)
+    assert "pause" not in status(after_more)
 
 
 def test_more_without_a_picture_says_so() -> None:
