@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import plotly.graph_objects as go
 
 from styletransfer import Losses, Settings
 
 from .queue import Place
-from .worker import Update
+from .worker import CHANGED, Update
 
+PLOT_HEIGHT, PLOT_WIDTH = 300, 270  # pixels: of all of it, and between its axes on the narrowest phone
+LABEL_SIZE, LETTER_WIDTH, LABEL_HEIGHT, LABEL_ROWS = 11, 6.6, 16, 3  # the first three in pixels
+GAP, CLOSE = 4, 24  # pixels: between a line and its label, and between marks that share one
+MAX_TICKS = 7  # of the axis of the losses, about
 CURVE_COLOURS = {"content": "#3b82c4", "style": "#d9573f", "tv": "#3f9b72", "total": "#8f7bd1"}
 
 
@@ -50,40 +56,138 @@ def describe_progress(update: Update, state: str, *details: str, message: str = 
     return status_html(f"{state}: {' · '.join(figures)}", *notes, progress=progress)
 
 
+class MarkLabel(NamedTuple):
+    """The label of a mark in the plot of the losses, or of several that are close to one another."""
+
+    steps: tuple[int, ...]  # of its marks, in order
+    text: str
+    details: str  # shown while a pointer is on it
+    x: float  # where its `side` is, as a step
+    side: str  # left or right
+    start: float  # what it covers, in pixels from the left axis, in a plot of PLOT_WIDTH
+    end: float
+    row: int = 0  # the highest
+
+
+def label_marks(marks: Mapping[int, str], iterations: int) -> list[MarkLabel]:
+    """Return labels that neither cover one another nor leave the plot, if it is at least PLOT_WIDTH wide.
+
+    Stages have their whole text if there is room to the right of their lines, and else their size. Marks that are too
+    close for a label each share one.
+    """
+    for is_short in (False, True):
+        labels: list[MarkLabel] = []
+        has_room = True
+        for step in sorted(marks):
+            together = [step]
+            if labels and (step - labels[-1].steps[0]) / iterations * PLOT_WIDTH < CLOSE:
+                together = [*labels.pop().steps, step]
+            while (row := _free_row(labels, label := _make_label(marks, together, iterations, is_short))) is None:
+                together = [*labels.pop().steps, *together]
+                has_room = False
+            has_room = has_room and label.side == "left"
+            labels.append(label._replace(row=row))
+        if has_room:
+            break
+    return labels
+
+
+def _make_label(marks: Mapping[int, str], steps: Sequence[int], iterations: int, is_short: bool) -> MarkLabel:
+    stages = {step: marks[step] for step in steps if marks[step] != CHANGED}
+    changes = [step for step in steps if marks[step] == CHANGED]
+    said = [text.split(" · ")[0] if is_short else text for text in stages.values()]
+    details = [f"step {step}: {text}" for step, text in stages.items()]
+    if len(changes) == 1:
+        said.append(CHANGED)
+        details.append(f"step {changes[0]}: {CHANGED}")
+    elif changes:
+        said.append(f"{len(changes)} changes")
+        details.append(f"steps {changes[0]} to {changes[-1]}: {len(changes)} changes")
+    text = ", ".join(said)
+    width, x = len(text) * LETTER_WIDTH + GAP, steps[0]
+    if x / iterations * PLOT_WIDTH + width <= PLOT_WIDTH:
+        side, start = "left", x / iterations * PLOT_WIDTH
+    else:
+        side = "right"
+        if x / iterations * PLOT_WIDTH < width:  # there is too little room on either side of the line
+            x = iterations
+        start = x / iterations * PLOT_WIDTH - width
+    return MarkLabel(tuple(steps), text, "<br>".join(details), x, side, start, start + width)
+
+
+def _free_row(labels: Sequence[MarkLabel], label: MarkLabel) -> int | None:
+    """Return the highest row with room for the label beside the other labels, or None."""
+    covered = {other.row for other in labels if label.start < other.end and other.start < label.end}
+    return next((row for row in range(LABEL_ROWS) if row not in covered), None)
+
+
 def plot_losses(losses: Sequence[Losses], marks: Mapping[int, str], settings: Settings, iterations: int) -> go.Figure:
     """Plot the terms of the loss by step on a logarithmic scale, with a dotted line at each of the `marks`.
 
-    The plot has room for `iterations` steps.
+    The plot has room for `iterations` steps. It cannot be zoomed: a finger on it scrolls the page.
     """
-    labels = {"content": "α content", "style": "β style", "tv": "γ smoothness", "total": "total"}
+    names = {"content": "α content", "style": "β style", "tv": "γ smoothness", "total": "total"}
     if not settings.tv_weight:
-        labels["tv"] = "smoothness (γ = 0)"
+        names["tv"] = "smooth (γ = 0)"  # on a phone, a longer name would need a row for each
     plot = go.Figure(
         [
             go.Scatter(
                 x=list(range(1, len(losses) + 1)),
                 y=[getattr(loss, term) or None for loss in losses],  # a logarithmic scale has no zero
-                name=labels[term],
+                name=names[term],
                 mode="lines",
                 line={"color": colour, "width": 3 if term == "total" else 2},
             )
             for term, colour in CURVE_COLOURS.items()
         ]
     )
-    for iteration, text in marks.items():
-        label = text.replace(" · ", "<br>")  # on a phone three labels side by side would overlap
-        plot.add_vline(iteration, line_dash="dot", line_color="rgba(128,128,128,0.6)", annotation_text=label)
+    values = [value for loss in losses for value in loss if value > 0]
+    decades = math.log10(max(values) / min(values)) if values else 0.0
+    labels = label_marks(marks, iterations)
+    rows = 1 + max((label.row for label in labels), default=-1)
+    lined = {label.steps[0] for label in labels} | {step for step, text in marks.items() if text != CHANGED}
+    line = {"type": "line", "line": {"dash": "dot", "color": "rgba(128,128,128,0.6)"}}
+    span = {"type": "rect", "line": {"width": 0}, "fillcolor": "rgba(128,128,128,0.15)"}
+    across = {"y0": 0, "y1": 1, "yref": "paper", "layer": "below"}
     plot.update_layout(
-        height=300,
+        height=PLOT_HEIGHT,
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
+        shapes=[
+            *({**span, **across, "x0": label.steps[0], "x1": label.steps[-1]} for label in labels),
+            *({**line, **across, "x0": step, "x1": step} for step in lined),
+        ],
+        annotations=[
+            {
+                "text": label.text,
+                "hovertext": label.details,
+                "x": label.x,
+                "xanchor": label.side,
+                "xshift": GAP if label.side == "left" else -GAP,
+                "y": 1,
+                "yref": "paper",
+                "yanchor": "top",
+                "yshift": -LABEL_HEIGHT * label.row,
+                "font": {"size": LABEL_SIZE},
+                "borderpad": 0,
+                "showarrow": False,
+            }
+            for label in labels
+        ],
         xaxis={"title": "Loss by step", "range": [0, iterations], "automargin": True},
-        yaxis={"type": "log", "exponentformat": "power", "dtick": 1, "automargin": True},
-        legend={"orientation": "h", "y": 1.08, "yanchor": "bottom", "x": 0},
-        font={"color": "#808080"},
+        yaxis={
+            "type": "log",
+            "exponentformat": "power",
+            "dtick": max(1, math.ceil(decades / MAX_TICKS)),
+            "automargin": True,
+            "domain": [0, 1 - 1.5 * rows * LABEL_HEIGHT / PLOT_HEIGHT],  # the legend and the title take a third
+        },
+        legend={"orientation": "h", "y": 1.08, "yanchor": "bottom", "x": 0, "font": {"size": LABEL_SIZE}},
+        font={"color": "#808080", "family": "system-ui, sans-serif"},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
-        uirevision="losses",
+        dragmode=False,
+        uirevision="losses",  # a curve that was hidden stays so
     )
     for update_axes in (plot.update_xaxes, plot.update_yaxes):
-        update_axes(gridcolor="rgba(128,128,128,0.25)", zeroline=False)
+        update_axes(gridcolor="rgba(128,128,128,0.25)", zeroline=False, fixedrange=True)
     return plot

@@ -25,6 +25,7 @@ from .config import ServerConfig
 from .queue import QUEUE
 
 SECONDS_PER_UPDATE = 0.4  # sending images more often costs more time than it is worth
+CHANGED = "changed"  # the mark of a step from which a run has other settings
 ZERO_GPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 log = logging.getLogger(__name__)
 
@@ -162,7 +163,7 @@ def run_here(request: Request) -> Iterator[Update | Failure]:
                 weighted = frame.weighted
                 losses.append(weighted if frame.settings.tv_weight else weighted._replace(tv=frame.losses.tv))
             if previous and previous.settings != frame.settings:
-                marks[frame.iteration] = "changed"
+                marks[frame.iteration] = CHANGED
             if not previous or previous.size != frame.size:
                 marks[frame.iteration] = f"{frame.size} px · {frame.style_loss}"
             now, message = time.monotonic(), ""

@@ -36,8 +36,8 @@ def test_an_example_pressed_during_a_run_does_not_replace_its_picture() -> None:
     assert HANDLERS.show_example(session, Pressed(0)) == idle
 
 
-def plot_marks(update: dict[Any, Any]) -> list[str]:
-    return [note.text for note in update[COMPONENTS.plot].layout.annotations]
+def plot_marks(update: dict[Any, Any]) -> str:
+    return ", ".join(note.text for note in update[COMPONENTS.plot].layout.annotations)
 
 
 def status(update: dict[Any, Any]) -> str:

@@ -41,7 +41,7 @@ def test_two_visitors_wait_in_order_and_change_only_their_own_run(page: Page, ot
     slider(other, "style_weight").press("Tab")
     page.wait_for_timeout(2000)
     marks = "() => document.querySelector('#curves .js-plotly-plot')?.layout?.annotations?.map(mark => mark.text)"
-    assert "changed" not in (page.evaluate(marks) or [])
+    assert "changed" not in ", ".join(page.evaluate(marks) or [])
     page.get_by_role("button", name="Stop").click()
     expect(page.locator("#status")).to_contain_text("Stopped:")
     expect(other.locator("#status")).to_contain_text("Painting:")
