@@ -332,7 +332,7 @@ class Handlers:
             elif update:
                 changes = {
                     c.result: update.picture,
-                    c.status: describe_progress(update, "Painting", f"about {update.remaining:.0f} s left"),
+                    c.status: describe_progress(update, "Painting"),
                 }
                 if time.monotonic() - last_plot > SECONDS_PER_PLOT:
                     last_plot = time.monotonic()

@@ -42,18 +42,13 @@ def describe_place(place: Place | None) -> str:
     return status_html(said)
 
 
-def describe_progress(update: Update, state: str, *details: str, message: str = "") -> str:
-    """Return the status of a run: its `state` (Painting, Paused, …) with the figures, then `message` and the notes."""
-    figures = [
-        f"{update.iteration} of {update.iterations}",
-        f"at {update.size} px",
-        f"{update.seconds:.0f} s",
-        *details,
-        update.backbone.upper().replace("VGG", "VGG-"),
-    ]
-    notes = (message, *update.notes) if message else update.notes
+def describe_progress(update: Update, state: str, message: str = "") -> str:
+    """Return the status of a run: its `state` (Painting, Paused, …) and time, `message`, the notes, and the figures."""
+    time = f"about {max(1, round(update.remaining))} s left" if state == "Painting" else f"{update.seconds:.0f} s"
+    backbone = update.backbone.upper().replace("VGG", "VGG-")
+    figures = f"Step {update.iteration} of {update.iterations} · {update.size} px · {backbone}"
     progress = update.seconds / (update.seconds + update.remaining)
-    return status_html(f"{state}: {' · '.join(figures)}", *notes, progress=progress)
+    return status_html(f"{state}: {time}", *filter(None, [message]), *update.notes, figures, progress=progress)
 
 
 class MarkLabel(NamedTuple):

@@ -51,7 +51,7 @@ def test_a_sample_and_a_style_are_chosen_with_a_tap_each_and_a_further_style_pai
 @on_both
 @pytest.mark.parametrize("when", ["next", "now"])
 def test_a_style_pressed_during_a_run_is_offered_next_or_now(page: Page, when: str) -> None:
-    paint_example(page, 150 if when == "next" else 2000)
+    paint_example(page, 40 if when == "next" else 2000)
     expect(page.locator("#status")).to_contain_text("Painting:")
     press_style(page, "Ink wash")
     expect(page.locator("#offer")).to_contain_text("Ink wash")

@@ -121,7 +121,7 @@ def wait_for_reload(page: Page, act: Callable[[], None]) -> None:
 def test_a_run_goes_on_while_the_network_is_gone_and_its_tab_sees_it_to_the_end(page: Page, network: Network) -> None:
     start(page, network.url, 600)
     wait_for_reload(page, lambda: network.cut(4))
-    expect(page.locator("#status")).to_contain_text("Finished: 600 of 600", timeout=2 * MINUTE)
+    expect(page.locator("#status")).to_contain_text("Step 600 of 600", timeout=2 * MINUTE)
     expect(page.locator("#result .after")).to_be_visible()
     expect(page.locator("#photo img")).to_be_visible()
     expect(page.locator("#download")).to_be_enabled()
@@ -295,7 +295,7 @@ def test_a_press_on_paint_after_a_run_was_left_is_not_stopped_with_it(
     session = Session()
     begin(session).close()  # type: ignore[attr-defined]
     *_, last = paint(session, iterations=4)
-    assert "Finished: 4 of 4" in last[COMPONENTS.status]
+    assert "Step 4 of 4" in last[COMPONENTS.status]
 
 
 def test_a_second_run_of_a_visit_is_refused_while_the_first_is_on(every_update: None) -> None:

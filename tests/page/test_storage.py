@@ -296,7 +296,7 @@ def test_a_picture_that_cannot_be_saved_for_any_reason_stays_shown_with_a_senten
     monkeypatch.setattr("styletransfer.metadata.save_jpeg", fail)
     *_, last = paint(session, iterations=2)
     assert isinstance(last[COMPONENTS.result], Image.Image)
-    assert "Finished: 2 of 2" in last[COMPONENTS.status]
+    assert "Step 2 of 2" in last[COMPONENTS.status]
     assert "The picture could not be saved (" in last[COMPONENTS.status]
     is_expected = isinstance(error, OSError)
     assert (str(error) in last[COMPONENTS.status]) == is_expected

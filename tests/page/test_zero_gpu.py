@@ -136,7 +136,7 @@ def painted(session: Session, iterations: int, photo: Path = PHOTO) -> Iterator[
 def test_a_run_in_another_process_is_shown_and_saved(zero_gpu: list[int]) -> None:
     session = Session()
     *_, last = painted(session, 12)
-    assert "Finished: 12 of 12" in last[COMPONENTS.status]
+    assert "Step 12 of 12" in last[COMPONENTS.status]
     assert max(Image.open(last[COMPONENTS.download]).size) == 64
     assert zero_gpu == [15]
 

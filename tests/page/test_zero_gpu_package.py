@@ -115,7 +115,7 @@ def test_a_space_has_no_pause_button_and_paints_in_the_packages_worker(space: Sp
     space.asked.clear()
     for _ in range(2):
         picture, status, _, png = space.submit(4).result()
-        assert "Finished: 4 of 4" in status
+        assert "Step 4 of 4" in status
         assert Image.open(picture).size == Image.open(png).size
     paths = [path for path, _ in space.asked]
     assert paths.count("/schedule") == paths.count("/release") == 2
