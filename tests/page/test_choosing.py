@@ -177,7 +177,7 @@ def test_where_nothing_can_be_shared_the_picture_is_copied_or_the_page_says_why(
                          return [picture.width, picture.height]; }"""
     )
     assert size == [96, 64]
-    page.evaluate("navigator.clipboard.write = () => Promise.reject(new Error('refused'))")
+    page.evaluate("void (navigator.clipboard.write = () => Promise.reject(new Error()))")
     page.get_by_role("button", name="Share", exact=True).click()
     expect(page.locator("#result")).to_contain_text("save it, and send the file", timeout=MINUTE)
     context.close()

@@ -101,7 +101,7 @@ def test_closed_tabs_give_their_places_to_the_next_visitor(
         for tab in reversed(tabs):
             tab.context.close()
         paint_example(page, 4)
-        expect(page.locator("#status")).to_contain_text("Finished: 4 of 4")
+        expect(page.locator("#status")).to_contain_text("Step 4 of 4")
     ends = [record.getMessage().split("evaluations=")[1] for record in caplog.records if "outcome=" in record.message]
     assert len(ends) == 3
     assert "0 outcome=left" in ends, "the one who closed the tab while waiting never began"
