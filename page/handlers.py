@@ -459,8 +459,11 @@ class Handlers:
         return {**self.finish_run(session), self.components.status: status_html("Nothing was painted this time.")}
 
     def _enable_buttons(self, running: bool, can_continue: bool = False, paused: bool = False) -> Changes:
+        """Enable the buttons that make sense; what is to be saved is enabled with its files (`_offer_files`)."""
         c = self.components
+        saving = (c.save_jpeg, c.download, c.save_film) if running else ()
         return {
+            **{button: gr.update(interactive=False) for button in saving},
             c.start: gr.update(interactive=not running),
             c.surprise: gr.update(interactive=not running),
             c.more: gr.update(interactive=can_continue and not running),
@@ -505,10 +508,10 @@ class Handlers:
         if last:
             with suppress(StyleTransferError):  # its file has just been deleted, to make room
                 records = [make_record(last)]
-        return {**self._offer_files(last), **shown, c.strip: {"records": records}}
+        return {**self._offer_files(last, session.running), **shown, c.strip: {"records": records}}
 
-    def _offer_files(self, result: SavedResult | None) -> Changes:
-        """Offer the files of a result, and show its film; without a result, none."""
+    def _offer_files(self, result: SavedResult | None, running: bool = False) -> Changes:
+        """Offer the files of a result, unless the next picture is already shown, and show its film; else none."""
         c = self.components
         files: Changes = dict.fromkeys((c.save_jpeg, c.download, c.save_film, c.save_webp))
         if result:
@@ -520,7 +523,7 @@ class Handlers:
             }
         film = files[c.save_film]
         return {
-            **{button: gr.update(value=file, interactive=bool(file)) for button, file in files.items()},
+            **{button: gr.update(value=file, interactive=bool(file) and not running) for button, file in files.items()},
             c.film_part: gr.update(visible=bool(film)),
             c.film: film,
         }

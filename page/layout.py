@@ -258,7 +258,7 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     sliders = list(c.controls.values())
     settings = [c.preset, *sliders]
     inputs = [c.session, c.photo, c.painting, *settings, c.second_painting]
-    buttons = [c.start, c.surprise, c.more, c.pause, c.stop, c.offer]
+    buttons = [c.start, c.surprise, c.more, c.pause, c.stop, c.offer, c.save_jpeg, c.download, c.save_film]
     progress = [c.viewer, c.status, c.plot, c.download]
     files = [c.save_jpeg, c.save_film, c.save_webp, c.film_part, c.film]
     results = [c.download, *files, c.viewer, c.strip]
@@ -285,8 +285,9 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
 
     def finish_after(done: Any) -> None:
         finished = done.success(handlers.finish_run, c.session, [*buttons, c.status, c.go], **at_once)
-        finished.then(handlers.show_results, c.session, results, **at_once)
-        done.failure(handlers.fail_run, c.session, [*buttons, c.status], **at_once)
+        failed = done.failure(handlers.fail_run, c.session, [*buttons, c.status], **at_once)
+        for over in (finished, failed):
+            over.then(handlers.show_results, c.session, results, **at_once)
 
     finish_after(done)
     continued = c.more.click(handlers.start_more, c.session, starting, **at_once)
@@ -356,9 +357,7 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     opened: list[Any] = [c.session, c.token, c.link_query, c.is_reload]
     page.load(handlers.open_visit, opened, [c.session, c.link_query, c.returned], js=READ_TAB, **at_once)
     c.link_query.change(handlers.follow_link, [c.session, c.link_query], [*linkable, c.notices[c.photo]], **at_once)
-    shown_again = [
-        *(c.photo, c.painting, c.second_painting, *settings, *buttons, *results, c.status, c.plot),
-    ]
-    returned = c.returned.change(handlers.return_to_visit, c.session, shown_again, **at_once)
+    shown_again = dict.fromkeys((*linkable, *buttons, *results, c.status, c.plot))  # each once
+    returned = c.returned.change(handlers.return_to_visit, c.session, list(shown_again), **at_once)
     watched = returned.success(handlers.watch_again, c.session, progress, api_visibility="private", **watching)
     finish_after(watched)

@@ -53,7 +53,7 @@ def test_a_cancelled_job_makes_room_for_the_next(client: Client) -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"photo": None}, "Choose a photo first, or take one of the samples."),
+        ({"photo": None}, "Choose a photo first."),
         ({"painting": None}, "Choose a painting first."),
         ({"size": 1e9}, "2048"),
         ({"size": 100.5}, "size must be a whole number from 64 to 2048"),
