@@ -375,7 +375,7 @@ def test_no_more_than_sixty_are_kept_and_the_oldest_go(context: BrowserContext, 
 def test_the_page_warns_when_it_is_left_in_mid_run_and_only_then(context: BrowserContext, url: str) -> None:
     page = context.new_page()
     warnings: list[Dialog] = []
-    page.on("dialog", warnings.append)
+    page.on("dialog", lambda dialog: warnings.append(dialog))
     paint_once(page, url, "chelsea", "woodcut", 1)
     begin(page, url, "chelsea", "woodcut", 2000)
     expect(page.locator("#status")).to_contain_text("Painting:")
