@@ -185,7 +185,7 @@ def _save(last: Frame, target: Path, args: argparse.Namespace, ending: str) -> b
 
     `ending` is what ended the run before its last iteration, or empty.
     """
-    path, why = saving.save_picture(last.picture, target, last.settings, masked=bool(args.keep))
+    path, why = saving.save_picture(last.picture, target, last.settings, masked=last.masked)
     said = []
     if ending:
         said.append(f"{ending} at iteration {last.iteration} of {last.iterations}")

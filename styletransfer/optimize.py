@@ -49,6 +49,8 @@ KEPT_STYLE_SHARE = 0.4
 
 At 1, dark lines are scratched into skin, however large α is there. At 0.1 a face looks like a photo.
 """
+MAX_STRETCH = 1.05
+"""A mask that is stretched by less has the photo's shape: the sides of small ones are rounded to whole pixels."""
 MIN_CONTENT_WEIGHT = 0.1
 """The least α that KEEP_WEIGHT is relative to. At α = 0 there is no content, and nothing is kept."""
 QUERY_PHOTO_SHARE = 0.75
@@ -76,6 +78,7 @@ class Frame:
     losses: Losses
     settings: Settings
     backbone: str
+    masked: bool  # whether a mask that was given says what to keep
     notes: tuple[str, ...]  # what the user should know of this run, one sentence each
     _pixels: Tensor = field(repr=False)
     _bases: tuple[Tensor, Tensor] = field(repr=False)  # of this stage and of the last one
@@ -116,7 +119,7 @@ def stylize(
         backbone: A network to use in place of the one that `settings` names.
         init_image: A painted image to continue from, at full size only.
         keep: A mask of the photo, stretched to its shape: what is white stays more like the photo, what is grey a
-            little.
+            little. One that is black all over is ignored.
 
     Raises PictureError, SettingsError or WeightsError before the first Frame, and SettingsError later if weights that
     were sent are too large.
@@ -127,7 +130,8 @@ def stylize(
         raise PictureError(f"Give one painting, or two to be mixed, not {len(sources)}.")
     loaded = [images.load(source) for source in (content, *sources)]
     backbone, fallback = (backbone, "") if backbone else backbones.load(settings.backbone, precision=settings.precision)
-    mask, found = _make_mask(loaded[0].image, images.load(keep).image if keep is not None else None, settings)
+    given, told = _read_mask(keep, loaded[0].image) if keep is not None else (None, "")
+    mask, found = _add_faces(given, loaded[0].image, settings)
     problem = Problem(
         content=loaded[0].image,
         style=tuple(painting.image for painting in loaded[1:]),
@@ -138,16 +142,29 @@ def stylize(
     )
     backbone.check(problem.layers)
     problem.check_memory()
-    notes = tuple(note for note in (*(image.note for image in loaded), fallback, found) if note)
+    notes = tuple(note for note in (*(image.note for image in loaded), told, fallback, found) if note)
     try:
-        yield from _Run(problem, notes, started).optimize()
+        yield from _Run(problem, notes, started, masked=given is not None).optimize()
     finally:
         memory.trim_heap()
 
 
-def _make_mask(photo: Image.Image, keep: Image.Image | None, settings: Settings) -> tuple[Image.Image | None, str]:
-    """Combine the mask that was given with the faces of the photo; return it, and a sentence on the faces."""
-    mask = keep.convert("L").resize(images.fit_size(photo, REFERENCE_SIZE)) if keep else None
+def _read_mask(keep: images.Source, photo: Image.Image) -> tuple[Image.Image | None, str]:
+    """Load a mask and fit it to the photo; return it, or None if it is black, and what the user should know or "".
+
+    Raises PictureError.
+    """
+    mask = images.load(keep).image.convert("L")
+    if not any(mask.getextrema()):
+        return None, "The mask is black all over, so it was ignored."
+    stretch = mask.width * photo.height / (mask.height * photo.width)
+    fits = 1 / MAX_STRETCH < stretch < MAX_STRETCH
+    told = "" if fits else "The mask has another shape than the photo and was stretched to it."
+    return mask.resize(images.fit_size(photo, REFERENCE_SIZE)), told
+
+
+def _add_faces(mask: Image.Image | None, photo: Image.Image, settings: Settings) -> tuple[Image.Image | None, str]:
+    """Add the faces of the photo to the mask, if they shall be kept; return it, and a sentence on the faces."""
     found = faces.find_faces(photo) if settings.faces else ()
     if not found:
         return mask, ""
@@ -169,8 +186,8 @@ NO_LOSSES = Losses(math.nan, math.nan, math.nan, math.nan)
 class _Run:
     """A run through all stages, from coarse to fine: the problem, how far the run is, and what it has to say."""
 
-    def __init__(self, problem: Problem, notes: tuple[str, ...], started: float) -> None:
-        self.problem, self.notes, self.started = problem, notes, started
+    def __init__(self, problem: Problem, notes: tuple[str, ...], started: float, *, masked: bool) -> None:
+        self.problem, self.notes, self.started, self.masked = problem, notes, started, masked
         self.stages = problem.plan_stages()
         self.bases = [problem.base(stage.size) for stage in self.stages]
         self.iteration = 0
@@ -269,6 +286,7 @@ class _Run:
             losses=shown.losses,
             settings=self.problem.settings,
             backbone=self.problem.backbone.name,
+            masked=self.masked,
             notes=self.notes,
             _pixels=shown.x,
             _bases=(self.bases[number], self.bases[-1]),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from styletransfer import PictureError, Settings, faces, images, stylize
+from styletransfer import Frame, PictureError, Settings, faces, images, stylize
 from styletransfer.faces import Face
 from tests.data import ROOT, one_sentence
 from tests.engine.test_optimize import array
@@ -51,6 +51,21 @@ def test_a_black_mask_is_no_mask(photo, painting, vgg16):
     *_, masked = stylize(photo, painting, settings(), backbone=vgg16, keep=grey(0))
     assert masked.losses == plain.losses
     assert np.array_equal(array(masked.picture), array(plain.picture))
+
+
+def test_a_mask_that_is_ignored_or_stretched_is_said(photo, painting, vgg16):
+    def painted(keep: Image.Image | None) -> Frame:
+        *_, last = stylize(photo, painting, settings(iterations=1), backbone=vgg16, keep=keep)
+        return last
+
+    assert not painted(None).masked
+    black, fitting, square = (painted(keep) for keep in (grey(0), grey(255).resize(photo.size), grey(9)))
+    assert "The mask is black all over, so it was ignored." in black.notes
+    assert not black.masked
+    assert fitting.masked
+    assert square.masked
+    stretched = "The mask has another shape than the photo and was stretched to it."
+    assert (stretched in square.notes, stretched in fitting.notes) == (True, False)
 
 
 @pytest.mark.slow
