@@ -25,6 +25,7 @@ from .controls import CONTROLS, LABELS, find_preset, get_preset, slider_values, 
 from .drop_zones import READING, file_path
 from .examples import FIRST_EXAMPLE, example_name, examples, random_style, sample_photos, style_tiles
 from .paintings import PICTURES, Record, make_record, read_event, read_record
+from .photo_editor import PhotoEditor
 from .results import SavedResult, name_result
 from .run import GRACE_SECONDS, Run
 from .session import VISITS, Desk, Session
@@ -99,6 +100,9 @@ class Components:
     link_note: gr.Markdown
     link_turn: gr.Number  # changes when the link that is shown is out of date; never shown
     share: gr.Button
+    named_likeness: gr.Radio  # of the endpoints, never shown; the dial of the page moves α
+    keep: gr.Image  # a mask of the photo, never shown
+    photo_editor: PhotoEditor
     finished_picture: gr.Image  # of /paint, never shown
 
 
@@ -180,6 +184,8 @@ class Handlers:
         stroke: float,
         mix: float,
         second_painting: File = None,
+        likeness: str | None = None,
+        keep: File = None,
     ) -> Iterator[Changes]:
         """Paint the photo in the manner of the painting; yields the picture, the status, the curves and a PNG file.
 
@@ -198,6 +204,8 @@ class Handlers:
             stroke: Size of the strokes.
             mix: Share of the second painting, if there is one.
             second_painting: A painting to mix in.
+            likeness: repaint, between or keep my photo. Where it is given, it takes the place of content_weight.
+            keep: A mask of the photo, as a picture: what is white stays more like the photo, what is black does not.
         """
         values = {
             "size": size,
@@ -205,7 +213,7 @@ class Handlers:
             "objective": objective,
             "faces": faces,
             "style_weight": style_weight_power_of_ten,
-            "content_weight": content_weight,
+            "content_weight": self._read_likeness(likeness, content_weight),
             "tv_weight": tv_weight,
             "colours": colours,
             "stroke": stroke,
@@ -214,21 +222,32 @@ class Handlers:
         self.check_ranges(preset, values)
         session.desk = session.desk._replace(preset=preset, values=values)
         with explain_refusal(size, preset):
-            request = self._make_request(session, to_settings(preset, values), photo, painting, second_painting)
+            request = self._make_request(session, to_settings(preset, values), photo, painting, second_painting, keep)
         yield from self._paint(session, request, preset, request.settings.iterations)
 
-    def paint(self, photo: File, painting: File, preset: str = DEFAULT_PRESET) -> Iterator[Any]:
+    def paint(
+        self,
+        photo: File,
+        painting: File,
+        preset: str = DEFAULT_PRESET,
+        likeness: str | None = None,
+        keep: File = None,
+    ) -> Iterator[Any]:
         """Paint a photo in the manner of a painting and return the finished picture.
 
         Args:
             photo: The photo to paint.
             painting: The painting to paint it like.
             preset: balanced, quick, best or classic: how long it may take.
+            likeness: repaint, between or keep my photo, in place of what the preset says.
+            keep: A mask of the photo, as a picture: what is white stays more like the photo, what is black does not.
         """
         self.check_ranges(preset, {})
+        settings = get_preset(preset)
+        settings = replace(settings, content_weight=self._read_likeness(likeness, settings.content_weight))
         session = Session()
-        with explain_refusal(get_preset(preset).size, preset):
-            request = self._make_request(session, get_preset(preset), photo, painting)
+        with explain_refusal(settings.size, preset):
+            request = self._make_request(session, settings, photo, painting, keep=keep)
         picture = None
         for changes in self._paint(session, request, preset, request.settings.iterations):
             picture = changes.get(self.components.result, picture)
@@ -238,7 +257,7 @@ class Handlers:
     def continue_painting(
         self, session: Session, photo: File, painting: File, preset: str, *values_and_second_painting: Any
     ) -> Iterator[Changes]:
-        """Go on from the current picture of this visit."""
+        """Go on from the current picture of this visit, and keep the same parts of its photo."""
         *in_order, second_painting = values_and_second_painting
         values = dict(zip(CONTROLS, in_order, strict=True))
         self.check_ranges(preset, values)
@@ -252,8 +271,11 @@ class Handlers:
                 raise StyleTransferError("The photo has changed: press Paint, or reopen one of its pictures.")
             if not Path(session.current.file).is_file():
                 raise StyleTransferError("The picture is no longer on the server: press Paint to paint it again.")
+            keep = session.current.keep
+            if keep and not Path(keep).is_file():
+                raise StyleTransferError("The mask of this picture is no longer on the server: press Paint.")
             short = replace(settings, iterations=STEPS_OF_MORE)
-            request = request._replace(settings=short, init_image=session.current.file)
+            request = request._replace(settings=short, init_image=session.current.file, keep=keep)
         yield from self._paint(session, request, preset, settings.iterations)
 
     def check_ranges(self, preset: str, values: Mapping[str, Any]) -> None:
@@ -272,19 +294,35 @@ class Handlers:
         except TypeError as error:
             raise gr.Error(f"{LABELS[name]} must be a number, not {value!r}.", print_exception=False) from error
 
+    def _read_likeness(self, name: str | None, content_weight: float) -> float:
+        """Return the weight that a position of the likeness dial stands for, or `content_weight` if none is given.
+
+        Raises gr.Error if there is no such position.
+        """
+        return LIKENESS[str(self.components.named_likeness.preprocess(name))] if name else content_weight
+
     def _make_request(
-        self, session: Session, settings: Settings, photo: File, painting: File, second_painting: File = None
+        self,
+        session: Session,
+        settings: Settings,
+        photo: File,
+        painting: File,
+        second_painting: File = None,
+        keep: File = None,
     ) -> Request:
         """Build a request. Raises StyleTransferError if a picture is missing."""
-        files = _picture_paths(photo, painting, second_painting)
+        files = {**_picture_paths(photo, painting, second_painting), "mask": file_path(keep)}
+        if session.masks.get(files["mask"] or "", files["photo"]) != files["photo"]:
+            files["mask"] = None  # the photo was changed a moment ago, and the page has not yet removed its mask
         for what in ("photo", "painting"):
             if not files[what]:
                 raise StyleTransferError(f"Choose a {what} first.")
         for what, path in files.items():
             if path and not Path(path).is_file():  # it was uploaded yesterday, say
                 raise StyleTransferError(f"The {what} is no longer on the server: choose it again.")
+        mask = files.pop("mask")
         named: dict[str, Any] = {what.replace(" ", "_"): path for what, path in files.items()}
-        session.desk = session.desk._replace(**named)
+        session.desk = session.desk._replace(**named, keep=mask)
         photo_path, *paintings = (path for path in files.values() if path)
         # A program has pressed no button; of two tabs of a visit that wait, the first has used the last one's.
         if not session.is_open or not session.control.folder.exists():
@@ -294,6 +332,7 @@ class Handlers:
             paintings=tuple(paintings),
             settings=settings,
             folder=session.control.folder,
+            keep=mask,
             config=self.config,
         )
 
@@ -306,7 +345,7 @@ class Handlers:
 
         def save(run: Run, update: Update) -> str:
             settings = replace(update.settings, iterations=iterations)
-            return self._save_result(session, request, run, update.picture, settings)
+            return self._save_result(session, run, update, settings)
 
         # Nobody comes back to the run of a program.
         grace = GRACE_SECONDS if session.is_open else 0.0
@@ -354,17 +393,16 @@ class Handlers:
             said = status_html("You left the queue. Nothing was painted.")
             yield {c.status: status_html(LOST_PLACE, is_error=True) if run.was_abandoned else said}
 
-    def _save_result(
-        self, session: Session, request: Request, run: Run, picture: Image.Image, settings: Settings
-    ) -> str:
+    def _save_result(self, session: Session, run: Run, update: Update, settings: Settings) -> str:
         """Save the picture's files for the visit; if one of them cannot be, return a sentence that says so."""
         try:
             result = SavedResult.save(
-                picture,
+                update.picture,
                 folder=session.folder,
-                name=name_result(request.photo, request.paintings, session.stems),
-                photo=request.photo,
-                paintings=request.paintings,
+                name=name_result(run.request.photo, run.request.paintings, session.stems),
+                photo=run.request.photo,
+                paintings=run.request.paintings,
+                keep=run.request.keep if update.masked else None,
                 time_lapse=run.time_lapse,
                 settings=settings,
                 losses=run.losses,
@@ -635,6 +673,13 @@ class Handlers:
                 changes |= {zone: path, **self._notify(zone, "")}
                 named: dict[str, Any] = {what.replace(" ", "_"): path}
                 session.desk = session.desk._replace(**named)
+        if record.photo:  # and with it its mask
+            kept = record.result.keep if record.result else None
+            kept = kept if kept and Path(kept).is_file() else None
+            if kept:
+                session.masks[kept] = record.photo
+            session.desk = session.desk._replace(keep=kept)
+            changes[c.keep] = kept
         if record.settings:
             preset = find_preset(record.settings)
             changes |= self._restore(record.settings)
@@ -733,9 +778,14 @@ class Handlers:
         VISITS.keep(session)
         # A file may have been deleted meanwhile, to make room.
         session.results = [result for result in session.results if result.is_whole]
-        drop_zones: Changes = {c.photo: desk.photo, c.painting: desk.painting, c.second_painting: desk.second_painting}
+        pictures: Changes = {
+            c.photo: desk.photo,
+            c.painting: desk.painting,
+            c.second_painting: desk.second_painting,
+            c.keep: desk.keep,
+        }
         changes: Changes = {
-            **{zone: path for zone, path in drop_zones.items() if path and Path(path).is_file()},
+            **{zone: path for zone, path in pictures.items() if path and Path(path).is_file()},
             **self._enable_buttons(session.running, bool(current), session.control.paused),
         }
         if desk.preset and desk.values:

@@ -18,6 +18,7 @@ from .examples import EXAMPLES, FIRST_EXAMPLE, example_tiles, examples, sample_t
 from .handlers import RESTARTED, Components, Handlers
 from .link_preview import DESCRIPTION, TITLE
 from .paintings import build_strip
+from .photo_editor import build_photo_editor, connect_photo_editor
 from .session import Session
 from .share_link import PARAMETERS
 from .status import status_html
@@ -125,8 +126,9 @@ def create_components(config: ServerConfig) -> Components:
                 gr.HTML("<h2>1. Your photo</h2>", apply_default_css=False)
                 photo = drop_zone("Photo", webcam=True)
                 photo_notice = gr.Markdown(visible=False, elem_id="photo-notice", elem_classes="notice")
+                photo_editor = build_photo_editor(session, photo, photo_notice, preset_settings)
+                controls["faces"] = photo_editor.faces
                 samples = build_tiles(sample_tiles(), label="Sample photos", elem_id="samples")
-                add_controls("faces")
             with gr.Column(elem_id="choose-style", elem_classes="part"):
                 gr.HTML("<h2>2. A style</h2>", apply_default_css=False)
                 painting = drop_zone("Painting", visible="hidden")
@@ -204,6 +206,7 @@ def create_components(config: ServerConfig) -> Components:
             with gr.Column(scale=5, min_width=320):
                 preset = gr.Dropdown(list(PRESETS), value=config.preset, label="Preset", filterable=False)
                 add_controls("content_weight", "style_weight", "tv_weight", "objective", "size", "iterations")
+    named_likeness = gr.Radio(list(LIKENESS), label="Likeness", visible=False)
     finished_picture = gr.Image(visible=False, format="png", label="Finished picture")
     result = gr.Image(visible=False, format="jpeg", label="Result")
     return Components(
@@ -249,6 +252,9 @@ def create_components(config: ServerConfig) -> Components:
         link_note=link_note,
         link_turn=link_turn,
         share=share,
+        named_likeness=named_likeness,
+        keep=photo_editor.keep,
+        photo_editor=photo_editor,
         finished_picture=finished_picture,
     )
 
@@ -258,6 +264,7 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     sliders = list(c.controls.values())
     settings = [c.preset, *sliders]
     inputs = [c.session, c.photo, c.painting, *settings, c.second_painting]
+    to_paint = [*inputs, c.named_likeness, c.keep]
     buttons = [c.start, c.surprise, c.more, c.pause, c.stop, c.offer, c.save_jpeg, c.download, c.save_film]
     progress = [c.viewer, c.status, c.plot, c.download]
     files = [c.save_jpeg, c.save_film, c.save_webp, c.film_part, c.film]
@@ -281,7 +288,7 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     c.paint_next.click(handlers.paint_next, c.session, [c.offer, c.status], **at_once)
     c.paint_now.click(handlers.paint_now, c.session, [c.offer, c.status], **at_once)
     c.go.change(None, js=SCROLL_TO_PICTURE)
-    done = c.go.change(handlers.paint_on_page, inputs, progress, api_visibility="private", **watching, **raw)
+    done = c.go.change(handlers.paint_on_page, to_paint, progress, api_visibility="private", **watching, **raw)
 
     def finish_after(done: Any) -> None:
         finished = done.success(handlers.finish_run, c.session, [*buttons, c.status, c.go], **at_once)
@@ -294,11 +301,11 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     more = continued.success(handlers.continue_on_page, inputs, progress, api_visibility="private", **watching, **raw)
     finish_after(more)
     # For programs.
-    gr.on([], handlers.stylize, inputs, [c.result, *progress[1:]], api_name="stylize", **watching, **raw)
+    gr.on([], handlers.stylize, to_paint, [c.result, *progress[1:]], api_name="stylize", **watching, **raw)
     gr.on(
         [],
         handlers.paint,
-        [c.photo, c.painting, c.preset],
+        [c.photo, c.painting, c.preset, c.named_likeness, c.keep],
         c.finished_picture,
         api_name="paint",
         **watching,
@@ -343,8 +350,9 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
         )
     view = [*progress, *files, c.more]
     reopened = c.strip.select(
-        handlers.reopen_painting, c.session, [*chosen, *settings, *notices, c.strip, *view], **at_once
+        handlers.reopen_painting, c.session, [*chosen, c.keep, *settings, *notices, c.strip, *view], **at_once
     )
+    connect_photo_editor(c.photo_editor, reopened, **at_once)
     reopened.success(None, js=SCROLL_TO_PICTURE)
     c.strip.clear(handlers.forget_paintings, c.session, view, **at_once)
     linkable = [*chosen, *settings]
@@ -357,7 +365,7 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     opened: list[Any] = [c.session, c.token, c.link_query, c.is_reload]
     page.load(handlers.open_visit, opened, [c.session, c.link_query, c.returned], js=READ_TAB, **at_once)
     c.link_query.change(handlers.follow_link, [c.session, c.link_query], [*linkable, c.notices[c.photo]], **at_once)
-    shown_again = dict.fromkeys((*linkable, *buttons, *results, c.status, c.plot))  # each once
+    shown_again = dict.fromkeys((*linkable, c.keep, *buttons, *results, c.status, c.plot))  # each once
     returned = c.returned.change(handlers.return_to_visit, c.session, list(shown_again), **at_once)
     watched = returned.success(handlers.watch_again, c.session, progress, api_visibility="private", **watching)
     finish_after(watched)

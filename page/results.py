@@ -56,6 +56,7 @@ class SavedResult(NamedTuple):
     paintings: tuple[str, ...]  # one or two, as the visitor chose them
     id: str  # known to the server and the visitor's browser only
     date: float  # seconds since 1970
+    keep: str | None  # the mask of what was kept of it
     settings: Settings
     name: Name
     losses: tuple[Losses, ...]
@@ -75,6 +76,7 @@ class SavedResult(NamedTuple):
         losses: Sequence[Losses],
         marks: Mapping[int, str],
         only_png: bool,
+        keep: str | None = None,
     ) -> SavedResult:
         """Save a run's last image in `folder`, with the settings that made it.
 
@@ -92,16 +94,17 @@ class SavedResult(NamedTuple):
             paintings=paintings,
             id=secrets.token_hex(16),
             date=time.time(),
+            keep=keep,
             settings=settings,
             name=name,
             losses=tuple(losses),
             marks=dict(marks),
         )
         try:
-            metadata.save_png(image, result.file, settings)
+            metadata.save_png(image, result.file, settings, masked=keep is not None)
             if only_png:
                 return result._replace(jpeg=None, film=None, film_webp=None, before=None)
-            metadata.save_jpeg(image, f"{stem}.jpg", settings)
+            metadata.save_jpeg(image, f"{stem}.jpg", settings, masked=keep is not None)
             images.load(photo).image.resize(image.size).save(f"{stem}--photo.jpg", quality=90)
         except Exception:
             result.delete()

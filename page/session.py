@@ -22,6 +22,7 @@ from .storage import VISIT_PREFIX
 from .worker import RunControl
 
 MAX_RESULTS = 24
+MAX_EDITS = 12  # besides those that are needed; a run that waits may want one that is no longer on the page
 TOKEN_LENGTH = 32
 SECONDS_KEPT = 3600.0  # since the last use; Gradio may forget a visit sooner, once its connection was lost
 
@@ -32,6 +33,7 @@ class Desk(NamedTuple):
     photo: str | None = None
     painting: str | None = None
     second_painting: str | None = None
+    keep: str | None = None  # a mask of the photo, white where it is kept
     preset: str | None = None
     values: dict[str, Any] | None = None  # by the name of the setting
 
@@ -56,6 +58,9 @@ class Session:
     results: list[SavedResult] = field(default_factory=list)
     stems: set[str] = field(default_factory=set)  # of all results, the deleted ones included
     current: SavedResult | None = None  # More continues this one
+    edits: list[str] = field(default_factory=list)  # files that were made from a photo: turned, cropped, masks
+    photo_on_editor: str = ""  # which crop or brush was opened for last
+    masks: dict[str, str] = field(default_factory=dict)  # the photo of each mask among them
     _control: RunControl | None = None
 
     @cached_property
@@ -96,11 +101,24 @@ class Session:
         if self.current and self.current.id in ids:
             self.current = None
 
+    def add_edit(self, path: str) -> None:
+        """Add a file of photo_tools. If more than MAX_EDITS of them are not needed, delete the oldest."""
+        self.edits.append(path)
+        needed = self.files | {result.photo for result in self.results}
+        if self.run:
+            needed |= self.run.request.files
+        for old in [edit for edit in self.edits if edit not in needed][:-MAX_EDITS]:
+            shutil.rmtree(Path(old).parent, ignore_errors=True)  # each has a folder of its own
+            self.edits.remove(old)
+            self.masks.pop(old, None)
+
     @property
     def files(self) -> set[str]:
         """The files that this visit needs: what it would paint with, and what it has painted."""
-        chosen: Iterable[str | None] = (self.desk.photo, self.desk.painting, self.desk.second_painting)
+        desk = self.desk
         results = [*self.results, *([self.current] if self.current else [])]
+        masks = (result.keep for result in results)
+        chosen: Iterable[str | None] = (desk.photo, desk.painting, desk.second_painting, desk.keep, *masks)
         return {path for path in chosen if path} | {path for result in results for path in result.files}
 
 
@@ -149,7 +167,7 @@ class Visits:
         for session, used in list(self._kept.items()):
             if time.monotonic() - used > SECONDS_KEPT:
                 del self._kept[session]
-        painted = {file for run in list(RUNS) for file in (run.request.photo, *run.request.paintings)}
+        painted = {file for run in list(RUNS) for file in run.request.files}
         return painted | {file for session in list(self._sessions.values()) for file in session.files}
 
 

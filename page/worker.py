@@ -78,7 +78,13 @@ class Request(NamedTuple):
     settings: Settings
     folder: Path  # of the RunControl
     init_image: str | None = None
+    keep: str | None = None  # a mask of the photo, white where it is kept
     config: ServerConfig = ServerConfig()
+
+    @property
+    def files(self) -> set[str]:
+        """The paths of the pictures that the visitor chose."""
+        return {path for path in (self.photo, *self.paintings, self.keep) if path}
 
 
 class RunEnd(Enum):
@@ -101,6 +107,7 @@ class Update(NamedTuple):
     remaining: float
     settings: Settings
     backbone: str
+    masked: bool  # whether the request's mask says what to keep: a black one says nothing
     notes: tuple[str, ...]
     end: RunEnd | None  # None while the run goes on
 
@@ -140,6 +147,7 @@ def run_here(request: Request) -> Iterator[Update | Failure]:
             remaining=frame.remaining,
             settings=frame.settings,
             backbone=frame.backbone,
+            masked=frame.masked,
             notes=tuple(note for note in (message, *notes, *frame.notes) if note),
             end=end,
         )
@@ -149,7 +157,12 @@ def run_here(request: Request) -> Iterator[Update | Failure]:
         backbone, fallback = backbones.load(settings.backbone, request.config.vgg19_file, settings.precision)
         notes = (fallback,)
         frames = stylize(
-            request.photo, request.paintings, request.settings, backbone=backbone, init_image=request.init_image
+            request.photo,
+            request.paintings,
+            request.settings,
+            backbone=backbone,
+            init_image=request.init_image,
+            keep=request.keep,
         )
         while not end:
             found = frames.send(control.receive() if frame or searching else None)

@@ -13,8 +13,9 @@ from typing import Any
 
 import anyio
 import httpx
+import numpy as np
 import pytest
-from gradio_client import Client
+from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
@@ -22,8 +23,9 @@ from PIL import Image
 
 from page import controls, layout, server
 from page.config import ServerConfig
-from styletransfer import PRESETS, weights
-from tests.data import PAINTING, PHOTO
+from styletransfer import PRESETS, metadata, weights
+from styletransfer.settings import LIKENESS
+from tests.data import PAINTING, PHOTO, ROOT
 from tests.page.helpers import large_request, small_request
 
 
@@ -50,9 +52,65 @@ def test_a_cancelled_job_makes_room_for_the_next(client: Client) -> None:
     assert "Finished" in client.predict(**large_request())[1]
 
 
+def half_white(folder: Path) -> Any:
+    """A mask of the photo: its left half is kept."""
+    mask = Image.new("L", (90, 60))
+    mask.paste(255, (0, 0, 45, 60))
+    mask.save(folder / "mask.png")
+    return handle_file(folder / "mask.png")
+
+
+def distances(png: str) -> tuple[float, float]:
+    """How far the left half of a picture is from the photo, in grey levels, and how far the right one is."""
+    with Image.open(png) as painted, Image.open(PHOTO) as photo:
+        small = np.asarray(photo.convert("RGB").resize(painted.size, Image.Resampling.LANCZOS), dtype=float)
+        change = np.abs(np.asarray(painted.convert("RGB"), dtype=float) - small).mean((0, 2))
+    half = len(change) // 2
+    return change[: half - 3].mean(), change[half + 3 :].mean()
+
+
+def test_a_program_says_with_a_mask_what_stays_like_the_photo(client: Client, tmp_path: Path) -> None:
+    *_, plain = client.predict(**large_request(faces=False))
+    *_, kept = client.predict(**large_request(faces=False, keep=half_white(tmp_path)))
+    left, right = (after / before for before, after in zip(distances(plain), distances(kept), strict=True))
+    assert left < 0.8 * right
+    assert metadata.is_masked(kept)
+    assert not metadata.is_masked(plain)
+
+
+def test_the_likeness_of_a_program_takes_the_place_of_the_weight(client: Client) -> None:
+    *_, named = client.predict(**large_request(iterations=2, likeness="keep my photo", content_weight=0.1))
+    *_, weighed = client.predict(**large_request(iterations=2, content_weight=0.1))
+    found = [metadata.read_settings(png) for png in (named, weighed)]
+    assert [settings.content_weight for settings in found if settings] == [LIKENESS["keep my photo"], 0.1]
+
+
+@pytest.mark.slow
+def test_paint_takes_a_likeness_and_a_mask_too(client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {name: replace(PRESETS[name], size=96, iterations=12, faces=False, tolerance=0) for name in PRESETS}
+    monkeypatch.setattr(controls, "PRESETS", small)
+    given = {"photo": handle_file(PHOTO), "painting": handle_file(PAINTING), "api_name": "/paint"}
+    plain, kept = (client.predict(**given, **more) for more in ({}, {"keep": half_white(tmp_path)}))
+    left, right = (after / before for before, after in zip(distances(plain), distances(kept), strict=True))
+    assert left < 0.8 * right
+    free, near = (client.predict(**given, likeness=name) for name in ("repaint", "keep my photo"))
+    assert sum(distances(near)) < sum(distances(free))
+
+
+@pytest.mark.slow
+def test_a_mask_that_is_ignored_or_stretched_is_said_to_a_program(client: Client, tmp_path: Path) -> None:
+    Image.new("L", (90, 60)).save(tmp_path / "black.png")
+    Image.new("L", (40, 80), "white").save(tmp_path / "tall.png")
+    for name, sentence in (("black", "so it was ignored"), ("tall", "was stretched to it")):
+        status = client.predict(**large_request(iterations=1, keep=handle_file(tmp_path / f"{name}.png")))[1]
+        assert sentence in status, name
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
+        ({"likeness": "a lot"}, "a lot"),
+        ({"keep": handle_file(ROOT / "README.md")}, "README.md is not in a readable format"),
         ({"photo": None}, "Choose a photo first."),
         ({"painting": None}, "Choose a painting first."),
         ({"size": 1e9}, "2048"),
@@ -115,6 +173,9 @@ def test_settings_out_of_range_are_refused_and_the_server_stays_up(client: Clien
         {"stroke": 1000},
         {"preset": ["balanced"]},
         {"second_painting": {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}},
+        {"keep": {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}},
+        {"likeness": ["repaint"]},
+        {"likeness": 4},
     ):
         with pytest.raises((AppError, ValueError)) as caught:
             client.predict(**small_request(**changes))

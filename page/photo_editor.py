@@ -1,0 +1,329 @@
+"""The section under the photo: turn it, cut a part out, mark what is kept, and see which faces are kept.
+
+Gradio's own `gr.ImageEditor` does not do here (6.31): it returns no rectangle, so a part would be cut out of the copy
+that the browser has; and when it is shown a second time with another picture, the page stops. The two editors are
+instead `gr.HTML` with the JavaScript of photo_editor.js.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.events import Dependency
+
+from styletransfer import PictureError, Settings
+
+from . import photo_tools
+from .controls import control
+from .drop_zones import READING, file_path
+from .session import Session
+
+JAVASCRIPT = Path(__file__).with_suffix(".js").read_text("utf-8")
+HOW_TO_DRAG = "drag it, or move it with the arrow keys"
+CROP_HTML = f"""
+<div class="frame"><img alt="The photo, of which a part is chosen" draggable="false">
+<div class="shade"><div class="hole"></div></div>
+<div class="part" data-edges="left top right bottom" tabindex="0" role="group" aria-label="The part: {HOW_TO_DRAG}">
+{
+    "".join(
+        f'<button type="button" data-edges="{edges}" aria-label="{edges.capitalize()} corner: {HOW_TO_DRAG}"></button>'
+        for edges in ("top left", "top right", "bottom left", "bottom right")
+    )
+}</div></div>"""
+KEEP_HTML = """
+<div class="frame"><img alt="" draggable="false"><canvas width="1" height="1" tabindex="0" role="application"
+  aria-label="The photo: paint over what is kept. The arrow keys move the brush, and the space bar paints."></canvas>
+<div class="shade"><div class="cursor"></div></div></div>
+<div class="tools">
+<button type="button" class="brush" aria-pressed="true">Brush</button>
+<button type="button" class="eraser" aria-pressed="false">Eraser</button>
+<button type="button" class="undo" disabled>Undo</button>
+<button type="button" class="clear">Clear</button>
+<label>Width <input type="range" min="2" max="30" value="8"></label>
+</div>"""
+CSS = """
+.frame { position: relative; width: fit-content; margin: 0 auto; padding: 0; }
+img { display: block; max-width: 100%; max-height: 60svh; margin: 0; user-select: none; }
+.shade { position: absolute; inset: 0; overflow: hidden; pointer-events: none; }
+.hole { position: absolute; box-shadow: 0 0 0 9999px rgb(0 0 0 / 0.55); }
+.part { position: absolute; outline: 2px solid white; box-shadow: 0 0 0 3px black; cursor: move; touch-action: none; }
+.part button { position: absolute; width: 44px; height: 44px; padding: 0; border: 0; background: none;
+  cursor: nwse-resize; touch-action: none; }
+.part button::after { content: ""; position: absolute; inset: 13px; border: 2px solid black; border-radius: 50%;
+  background: white; }
+.part [data-edges~="left"] { left: -22px; }
+.part [data-edges~="right"] { right: -22px; }
+.part [data-edges~="top"] { top: -22px; }
+.part [data-edges~="bottom"] { bottom: -22px; }
+.part [data-edges="top right"], .part [data-edges="bottom left"] { cursor: nesw-resize; }
+.part:focus-visible, .part button:focus-visible, canvas:focus-visible { outline: 3px solid var(--primary-400); }
+canvas { position: absolute; inset: 0; width: 100%; height: 100%; visibility: hidden;
+  opacity: 0.6; cursor: none; touch-action: none; }
+.cursor { position: absolute; border: 2px solid white; border-radius: 50%; box-shadow: 0 0 0 1px black;
+  transform: translate(-50%, -50%); visibility: hidden; }
+.frame:hover .cursor, canvas:focus-visible + .shade .cursor { visibility: visible; }
+.tools { display: flex; flex-wrap: wrap; gap: 0.5rem; margin-top: 0.5rem; align-items: center; }
+.tools button { min-width: 44px; min-height: 44px; padding: 0 0.75rem; border-radius: var(--button-small-radius);
+  color: var(--button-secondary-text-color); background: var(--button-secondary-background-fill); }
+.tools button[aria-pressed="true"] { color: white; background: var(--primary-700); }
+.tools button:disabled { opacity: 0.5; cursor: default; }
+.tools label { display: flex; gap: 0.5rem; min-height: 44px; align-items: center; flex: 1 1 10rem; }
+.tools input { flex: 1; min-width: 6rem; height: 44px; accent-color: var(--primary-700); }
+"""
+FOUND_CSS = """
+.kept { display: flex; flex-wrap: wrap; gap: 1rem; }
+figure { display: flex; gap: 0.5rem; margin: 0; align-items: center; }
+img { max-width: 96px; max-height: 96px; margin: 0; border-radius: 4px; }
+"""
+SCROLL_TO_EDITOR = """() => setTimeout(() => document.querySelector(":is(#crop-panel, #keep-panel)")?.scrollIntoView({
+    behavior: "smooth", block: "nearest"}), 100)"""
+FULL_DISK = "The disk of this server is full, so the photo could not be changed: try again later."
+
+Changes = dict[Any, Any]
+File = dict[str, Any] | None
+
+
+@dataclass(frozen=True, eq=False)
+class PhotoEditor:
+    """The components of the section, and what of the page it reads and changes."""
+
+    session: gr.State
+    photo: gr.Image
+    notice: gr.Markdown
+    keep: gr.Image  # a mask of the photo, never shown
+    section: gr.Column
+    turn: gr.Button
+    crop: gr.Button
+    keep_parts: gr.Button
+    faces: gr.Slider | gr.Radio | gr.Checkbox  # the control of the setting
+    kept: gr.HTML  # the faces, and what the mask keeps
+    crop_panel: gr.Column
+    crop_box: gr.HTML
+    use_part: gr.Button
+    cancel_crop: gr.Button
+    keep_panel: gr.Column
+    brush: gr.HTML
+    done: gr.Button
+    cancel_keep: gr.Button
+
+    # What the buttons do
+
+    def turn_photo(self, session: Session, photo: File, keep: File) -> Changes:
+        """Turn the photo by a quarter, and its mask with it."""
+        return self._edit(session, photo, keep, lambda path: photo_tools.rotate(path, session.folder))
+
+    def crop_photo(self, session: Session, photo: File, keep: File, drawn: Any) -> Changes:
+        """Use the part of the photo that was drawn, and the same part of its mask."""
+        sides = drawn.get("box") if isinstance(drawn, dict) else None
+        return self._edit(
+            session, photo, keep, lambda path: photo_tools.crop(path, photo_tools.read_box(sides), session.folder)
+        )
+
+    def _edit(self, session: Session, photo: File, keep: File, change: Callable[[str], str]) -> Changes:
+        path, mask = file_path(photo), file_path(keep)
+        if not path:
+            return gr.skip()
+        new_mask = None
+        try:
+            with READING:
+                new = change(path)
+                session.add_edit(new)
+                if mask and session.masks.get(mask) == path:
+                    new_mask = change(mask)
+                    session.add_edit(new_mask)
+                    session.masks[new_mask] = new
+        except PictureError as error:
+            return self._notify(str(error))
+        except OSError:
+            return self._notify(FULL_DISK)
+        session.desk = session.desk._replace(photo=new, keep=new_mask)
+        return {self.photo: new, self.keep: new_mask, **self._close_editors(), **self._notify("")}
+
+    def open_crop(self, session: Session, photo: File) -> Changes:
+        """Show the photo with a rectangle on it."""
+        return self._open(session, photo, self.crop_panel, self.crop_box)
+
+    def open_keep(self, session: Session, photo: File, keep: File) -> Changes:
+        """Show the photo with a brush on it, and with the mask it has."""
+        return self._open(session, photo, self.keep_panel, self.brush, keep)
+
+    def _open(self, session: Session, photo: File, panel: gr.Column, editor: gr.HTML, keep: File = None) -> Changes:
+        path, mask_path = file_path(photo), file_path(keep)
+        if not path:
+            return gr.skip()
+        try:
+            with READING:
+                shown = {"photo": photo_tools.to_data_url(photo_tools.shrink(path, photo_tools.EDITING_SIZE))}
+                if mask_path:
+                    shown["mask"] = photo_tools.to_data_url(photo_tools.make_transparent(mask_path), is_drawing=True)
+        except PictureError as error:
+            return self._notify(str(error))
+        session.photo_on_editor = path
+        return {**self._close_editors(), editor: shown, panel: gr.update(visible=True)}
+
+    def take_mask(self, session: Session, photo: File, drawn: Any) -> Changes:
+        """The visitor has marked what to keep: it is the photo's mask from now on."""
+        path = file_path(photo)
+        if not path:
+            return gr.skip()
+        try:
+            mask = photo_tools.read_mask(drawn.get("drawing") if isinstance(drawn, dict) else None)
+            file = photo_tools.save_mask(mask, path, session.folder) if mask else None
+        except PictureError as error:
+            return self._notify(str(error))
+        except OSError:
+            return self._notify(FULL_DISK)
+        if file:
+            session.add_edit(file)
+            session.masks[file] = path
+        session.desk = session.desk._replace(photo=path, keep=file)
+        said = self._notify("" if file else "Nothing is marked, so no part of the photo is kept.")
+        return {self.keep: file, **self._close_editors(), **said}
+
+    def cancel(self) -> Changes:
+        """Close the editors, and change nothing."""
+        return self._close_editors()
+
+    def _close_editors(self) -> Changes:
+        return {panel: gr.update(visible=False) for panel in (self.crop_panel, self.keep_panel)}
+
+    def _notify(self, message: str) -> Changes:
+        return {self.notice: gr.update(value=message, visible=bool(message))}
+
+    # What is shown of a photo
+
+    def follow_photo(self, session: Session, photo: File, keep: File, faces: bool) -> Changes:
+        """There is another photo, or none: forget the mask of the one before, and what was shown of it."""
+        path, mask = file_path(photo), file_path(keep)
+        mask = mask if mask and session.masks.get(mask) == path else None
+        session.desk = session.desk._replace(photo=path, keep=mask)
+        return {
+            self.keep: mask,
+            self.kept: describe_kept("Looking for faces …") if path and faces else "",
+            self.section: gr.update(visible=bool(path)),
+            # This may come late, when one has been opened for the new photo.
+            **(self._close_editors() if session.photo_on_editor != path else {}),
+        }
+
+    def show_kept(self, session: Session, photo: File, keep: File, faces: bool) -> Changes:
+        """Say which faces were found, and show what the mask keeps."""
+        path, mask = file_path(photo), file_path(keep)
+        if not path:
+            return {self.kept: ""}
+        parts = []
+        try:
+            with READING:
+                if faces:
+                    found = photo_tools.find_faces(path)
+                    shown = photo_tools.show_faces(path, found) if found else None
+                    parts.append(describe_kept(count_faces(len(found)), shown, "The photo with its faces marked"))
+                if mask:
+                    shown = photo_tools.show_mask(path, mask)
+                    parts.append(describe_kept("These parts are kept.", shown, "The photo with the kept parts tinted"))
+        except PictureError:  # whoever presses Paint is told
+            return {self.kept: ""}
+        if session.desk.photo != path:
+            return gr.skip()  # there is another one by now
+        return {self.kept: f'<div class="kept">{"".join(parts)}</div>' if parts else ""}
+
+
+def count_faces(number: int) -> str:
+    """Say how many faces were found."""
+    if not number:
+        return "No face found."
+    return "1 face found: it is kept." if number == 1 else f"{number} faces found: they are kept."
+
+
+def describe_kept(sentence: str, picture: Any = None, alternative: str = "") -> str:
+    """Return a sentence as HTML, beside the picture that it is about."""
+    image = f'<img src="{photo_tools.to_data_url(picture)}" alt="{alternative}">' if picture else ""
+    return f"<figure>{image}<figcaption>{sentence}</figcaption></figure>"
+
+
+def build_photo_editor(session: gr.State, photo: gr.Image, notice: gr.Markdown, settings: Settings) -> PhotoEditor:
+    """Build the section, which is hidden until there is a photo; `settings` say whether faces are kept."""
+    tool: dict[str, Any] = {"size": "md", "min_width": 96, "elem_classes": "photo-tool"}
+    with gr.Column(visible=False, elem_id="photo-tools") as section:
+        with gr.Row():
+            turn = gr.Button("↻ Turn", elem_id="turn", **tool)
+            crop = gr.Button("✂ Crop", elem_id="crop", **tool)
+            keep_parts = gr.Button("✏ Keep parts", elem_id="keep-parts", **tool)
+        with gr.Column(visible=False, elem_id="crop-panel") as crop_panel:
+            crop_box = _editor("crop", CROP_HTML)
+            with gr.Row():
+                use_part = gr.Button("Use this part", variant="primary", **tool)
+                cancel_crop = gr.Button("Cancel", **tool)
+        with gr.Column(visible=False, elem_id="keep-panel") as keep_panel:
+            gr.Markdown("Paint over what shall stay like the photo.")
+            brush = _editor("keep", KEEP_HTML)
+            with gr.Row():
+                done = gr.Button("Done", variant="primary", **tool)
+                cancel_keep = gr.Button("Cancel", **tool)
+        faces = control("faces", settings)
+        kept = gr.HTML("", css_template=FOUND_CSS, elem_id="kept")
+    keep = gr.Image(visible=False, label="Mask")
+    return PhotoEditor(
+        session=session,
+        photo=photo,
+        notice=notice,
+        keep=keep,
+        section=section,
+        turn=turn,
+        crop=crop,
+        keep_parts=keep_parts,
+        faces=faces,
+        kept=kept,
+        crop_panel=crop_panel,
+        crop_box=crop_box,
+        use_part=use_part,
+        cancel_crop=cancel_crop,
+        keep_panel=keep_panel,
+        brush=brush,
+        done=done,
+        cancel_keep=cancel_keep,
+    )
+
+
+def _editor(kind: str, html: str) -> gr.HTML:
+    return gr.HTML(
+        {},
+        html_template=html,
+        css_template=CSS,
+        js_on_load=f"({JAVASCRIPT.strip()}).{kind}(element, props, watch)",
+        apply_default_css=False,
+        elem_id=f"{kind}-editor",
+    )
+
+
+def connect_photo_editor(e: PhotoEditor, reopened: Dependency, **at_once: Any) -> None:
+    """Say what each button of the section calls.
+
+    `reopened` is the event that brings back a photo with its mask, and `at_once` are the options of events that do not
+    wait in the queue.
+    """
+    pictures: list[Any] = [e.session, e.photo, e.keep]
+    panels: list[Any] = [e.crop_panel, e.keep_panel]
+    edited = [e.photo, e.keep, *panels, e.notice]
+    options: dict[str, Any] = {**at_once, "preprocess": False}
+    e.turn.click(e.turn_photo, pictures, edited, **options)
+    e.use_part.click(e.crop_photo, [*pictures, e.crop_box], edited, **options)
+    opened = (
+        e.crop.click(e.open_crop, [e.session, e.photo], [*panels, e.crop_box, e.notice], **options),
+        e.keep_parts.click(e.open_keep, pictures, [*panels, e.brush, e.notice], **options),
+    )
+    for event in opened:
+        event.then(None, js=SCROLL_TO_EDITOR)
+    marked = e.done.click(e.take_mask, [e.session, e.photo, e.brush], [e.keep, *panels, e.notice], **options)
+    for cancel in (e.cancel_crop, e.cancel_keep):
+        cancel.click(e.cancel, None, panels, **options)
+    seen = [*pictures, e.faces]
+    changed = e.photo.change(
+        e.follow_photo, seen, [e.keep, e.kept, e.section, *panels], trigger_mode="always_last", **options
+    )
+    for event in (changed, marked, reopened):
+        event.then(e.show_kept, seen, e.kept, **options)
+    e.faces.change(e.show_kept, seen, e.kept, trigger_mode="always_last", **options)
