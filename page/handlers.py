@@ -741,7 +741,7 @@ class Handlers:
         """The page was opened by a link: show what it asks for."""
         c, link = self.components, share_link.decode(query)
         values = slider_values(link.settings)
-        session.desk = Desk(link.photo, link.painting, link.second_painting, link.preset, values)
+        session.desk = Desk(link.photo, link.painting, link.second_painting, preset=link.preset, values=values)
         return {
             c.photo: link.photo,
             c.painting: link.painting,
