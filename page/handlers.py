@@ -148,13 +148,13 @@ class Handlers:
 
     def paint_on_page(self, session: Session, *inputs: Any) -> Iterator[Changes]:
         """Paint as `stylize` does, into the viewer."""
-        yield from self._show_on_page(self.stylize(session, *inputs))
+        yield from self._show_on_page(session, self.stylize(session, *inputs))
 
     def continue_on_page(self, session: Session, *inputs: Any) -> Iterator[Changes]:
         """Go on as `continue_painting` does, in the viewer."""
-        yield from self._show_on_page(self.continue_painting(session, *inputs))
+        yield from self._show_on_page(session, self.continue_painting(session, *inputs))
 
-    def _show_on_page(self, updates: Iterator[Changes]) -> Iterator[Changes]:
+    def _show_on_page(self, session: Session, updates: Iterator[Changes]) -> Iterator[Changes]:
         """Show a run in the viewer; a refusal stands in the status until the next run."""
         c = self.components
         try:
@@ -165,6 +165,8 @@ class Handlers:
         except gr.Error as error:
             if error.print_exception:  # not a sentence of ours
                 raise
+            if session.run and session.run.is_over:  # the page says why, once
+                session.run = None
             yield {c.status: status_html(error.message, is_error=True)}
 
     def stylize(
@@ -807,11 +809,7 @@ class Handlers:
             shown = self._show_result(session.current)
             yield {part: shown[part] for part in (c.viewer, c.status, c.plot, c.download)}
         elif session.run:
-            try:
-                yield from self._show_on_page(self._show_run(session, session.run))
-            except Exception:  # the page says why, once
-                session.run = None
-                raise
+            yield from self._show_on_page(session, self._show_run(session, session.run))
 
     def make_link(
         self, address: str, photo: File, painting: File, second_painting: File, preset: str, *values: Any

@@ -74,7 +74,7 @@ LOOK: dict[str, Any] = {
 
 SCROLL_TO_PICTURE = """() => setTimeout(() => {
     const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth";
-    document.getElementById(innerWidth > 840 ? "desk" : "outcome")?.scrollIntoView({ behavior, block: "start" });
+    document.getElementById(innerWidth > 840 ? "desk" : "stage")?.scrollIntoView({ behavior, block: "start" });
 }, 100)"""
 # The host may add query parameters of its own, so this tests for the page's.
 READ_TAB = f"""session => [session, visit.token(),

@@ -139,7 +139,7 @@ def test_a_real_browser_tells_the_other_sites_page_from_ours(url: str, browser: 
             pass
 
     ask = """async ([address, mode]) => {
-        const asked = {method: 'POST', mode, body: '{"data": [null, null, "quick"]}'};
+        const asked = {method: 'POST', mode, body: '{"data": [null, null, "quick", null, null]}'};
         if (mode == 'cors') asked.headers = {'content-type': 'application/json', 'x-forwarded-host': location.host};
         try { return (await fetch(address + 'gradio_api/call/paint', asked)).status } catch (error) { return 0 }
     }"""

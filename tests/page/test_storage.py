@@ -63,7 +63,7 @@ def test_a_program_leaves_nothing_on_disk_but_its_uploads_and_its_picture(
 
 
 def test_a_full_disk_costs_the_file_and_not_the_picture(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: Any) -> None:
+    def full(*_: Any, **options: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(results.metadata, "save_png", full)
@@ -249,7 +249,7 @@ def test_the_page_asks_again_for_a_photo_that_has_been_deleted(url: str) -> None
 
     brought = [bring(PHOTO), bring(PAINTING)]
     Path(brought[0]).unlink()
-    data = [*({"path": path, "meta": {"_type": "gradio.FileData"}} for path in brought), "quick"]
+    data = [*({"path": path, "meta": {"_type": "gradio.FileData"}} for path in brought), "quick", None, None]
     started = httpx.post(f"{url}gradio_api/call/paint", json={"data": data}).json()
     said = httpx.get(f"{url}gradio_api/call/paint/{started['event_id']}", timeout=60).text
     assert "choose it again" in said, said
@@ -274,7 +274,7 @@ def test_a_photo_that_is_deleted_during_a_run_costs_the_file_and_not_the_picture
 
 
 def test_a_change_that_a_full_disk_cannot_take_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: Any) -> None:
+    def full(*_: Any, **options: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     session = Session(is_open=True)
@@ -288,7 +288,7 @@ def test_a_change_that_a_full_disk_cannot_take_is_reported(monkeypatch: pytest.M
 def test_a_picture_that_cannot_be_saved_for_any_reason_stays_shown_with_a_sentence(
     error: Exception, every_update: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(*_: Any) -> None:
+    def fail(*_: Any, **options: Any) -> None:
         raise error
 
     session = Session()
