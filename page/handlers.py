@@ -122,10 +122,15 @@ def _describe_painting(record: Record) -> str:
     them = "it" if len(record.missing) == 1 else "them"
     if record.result:
         lost = f"The {missing} {'is' if them == 'it' else 'are'} no longer on the server: choose {them} again."
-        return f"{record.result.name.caption}. {lost if missing else 'Press More to continue it.'}"
-    again = f"choose the {missing} again, then press Paint" if missing else "press Paint"
-    same = " with the same settings" if record.settings else ""
-    return f"The full picture is no longer on the server; {again} to paint it again{same}."
+        told = [lost] if missing else [] if record.lost_mask else ["Press More to continue it."]
+        sentences = [f"{record.result.name.caption}.", *told]
+    else:
+        again = f"choose the {missing} again, then press Paint" if missing else "press Paint"
+        same = " with the same settings" if record.settings else ""
+        sentences = [f"The full picture is no longer on the server; {again} to paint it again{same}."]
+    if record.lost_mask:
+        sentences.append("The mask of what it keeps is gone, too: choose these parts again.")
+    return " ".join(sentences)
 
 
 def _picture_paths(photo: File, painting: File, second_painting: File) -> dict[str, str | None]:
@@ -699,7 +704,9 @@ class Handlers:
             **changes,
             **shown,
             c.status: status_html(_describe_painting(record)),
-            c.more: gr.update(interactive=bool(record.result) and "photo" not in record.missing),
+            c.more: gr.update(
+                interactive=bool(record.result) and "photo" not in record.missing and not record.lost_mask
+            ),
         }
 
     def forget_paintings(self, session: Session, event: gr.EventData) -> Changes:

@@ -53,6 +53,7 @@ class Record(NamedTuple):
     painting: str | None  # path
     second_painting: str | None  # path
     missing: tuple[str, ...]  # those of PICTURES that it has, but the server has not
+    lost_mask: bool  # whether it was painted with a mask that the server has not
 
 
 def build_strip() -> gr.HTML:
@@ -82,6 +83,7 @@ def make_record(result: SavedResult) -> dict[str, Any]:
         "caption": result.name.caption,
         "picture": JPEG_URL + base64.b64encode(jpeg.getvalue()).decode(),
         "settings": metadata.to_json(result.settings),
+        "masked": result.keep is not None,
         "photo": example_name(result.photo, "content") or result.photo,
         "paintings": [example_name(path, "style") or path for path in result.paintings],
     }
@@ -114,6 +116,7 @@ def read_record(sent: Any, session: Session) -> Record:
         painting=painting,
         second_painting=second,
         missing=tuple(what for what, path in zip(PICTURES, found, strict=False) if not path),
+        lost_mask=bool(result.keep and not Path(result.keep).is_file()) if result else given.get("masked") is True,
     )
 
 

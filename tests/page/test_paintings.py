@@ -182,6 +182,23 @@ def test_a_picture_that_is_no_longer_on_the_server_comes_back_small_with_its_set
     assert again[COMPONENTS.controls["size"]] == 64, "also after a reload"
 
 
+def test_a_mask_that_is_gone_is_said_and_more_is_off(tmp_path: Path) -> None:
+    session, mask = Session(), tmp_path / "mask.png"
+    mask.write_bytes(encode(noise(), "PNG"))
+    painted(session)
+    session.results[0] = session.results[0]._replace(keep=str(mask))
+    record = make_record(session.results[0])
+    shown = HANDLERS.reopen_painting(session, press(record))
+    assert shown[COMPONENTS.keep] == str(mask)
+    assert shown[COMPONENTS.more]["interactive"]
+    mask.unlink()
+    for visit in (session, Session(is_open=True)):
+        shown = HANDLERS.reopen_painting(visit, press({**record, "id": record["id"] if visit is session else ""}))
+        assert "The mask of what it keeps is gone" in shown[COMPONENTS.status]
+        assert shown.get(COMPONENTS.keep) is None
+        assert not shown[COMPONENTS.more]["interactive"]
+
+
 def test_after_an_example_no_button_offers_the_picture_before() -> None:
     session = Session()
     painted(session)
