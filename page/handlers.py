@@ -133,12 +133,18 @@ def _describe_painting(record: Record) -> str:
     return " ".join(sentences)
 
 
-def _picture_paths(photo: File, painting: File, second_painting: File) -> dict[str, str | None]:
-    """The paths of what the drop zones hold, by what they are."""
+def _picture_paths(
+    session: Session, photo: File, painting: File, second_painting: File, keep: File
+) -> dict[str, str | None]:
+    """The paths of what the drop zones hold, by what they are, and of the mask, if it is one of this photo."""
+    photo_path, mask = file_path(photo), file_path(keep)
+    if session.masks.get(mask or "", photo_path) != photo_path:
+        mask = None  # the photo was changed a moment ago, and the page has not yet removed its mask
     return {
-        "photo": file_path(photo),
+        "photo": photo_path,
         "painting": file_path(painting),
         "second painting": file_path(second_painting),
+        "mask": mask,
     }
 
 
@@ -318,9 +324,7 @@ class Handlers:
         keep: File = None,
     ) -> Request:
         """Build a request. Raises StyleTransferError if a picture is missing."""
-        files = {**_picture_paths(photo, painting, second_painting), "mask": file_path(keep)}
-        if session.masks.get(files["mask"] or "", files["photo"]) != files["photo"]:
-            files["mask"] = None  # the photo was changed a moment ago, and the page has not yet removed its mask
+        files = _picture_paths(session, photo, painting, second_painting, keep)
         for what in ("photo", "painting"):
             if not files[what]:
                 raise StyleTransferError(f"Choose a {what} first.")
@@ -819,12 +823,20 @@ class Handlers:
             yield from self._show_on_page(session, self._show_run(session, session.run))
 
     def make_link(
-        self, address: str, photo: File, painting: File, second_painting: File, preset: str, *values: Any
+        self,
+        session: Session,
+        address: str,
+        photo: File,
+        painting: File,
+        second_painting: File,
+        keep: File,
+        preset: str,
+        *values: Any,
     ) -> Changes:
         """Show a link to what the page, which is at `address`, is set to, and say what the link does not carry."""
         named = dict(zip(CONTROLS, values, strict=True))
         self.check_ranges(preset, named)
-        pictures = _picture_paths(photo, painting, second_painting)
+        pictures = _picture_paths(session, photo, painting, second_painting, keep)
         return {
             self.components.link: f"{address}?{share_link.encode(pictures, preset, named)}",
             self.components.link_note: gr.update(value=share_link.describe_limits(pictures), visible=True),

@@ -80,7 +80,7 @@ SCROLL_TO_PICTURE = """() => setTimeout(() => {
 READ_TAB = f"""session => [session, visit.token(),
     /[?&]({"|".join(PARAMETERS)})=/.test(location.search) ? location.search.slice(1) : "",
     performance.getEntriesByType("navigation")[0]?.type !== "navigate"]"""
-GIVE_ADDRESS = "(link, ...inputs) => [location.origin + location.pathname, ...inputs]"
+GIVE_ADDRESS = "(session, link, ...inputs) => [session, location.origin + location.pathname, ...inputs]"
 # A link that nobody has asked for is not made, and costs no request.
 ASK_FOR_NEXT_LINK = "(link, turn) => link ? turn + 1 : turn"
 
@@ -340,14 +340,16 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     )
     restored.then(handlers.steer, steering, **raw, **at_once)
     colours = c.controls["colours"]
-    for change in (colours.change, c.photo.change, c.painting.change):
-        change(
-            handlers.preview_colours,
-            [c.session, c.photo, c.painting, colours],
-            c.preview,
-            **raw,
-            **at_once,
-        )
+    # One after the other: Gradio writes each preview to a file named by its content, which may just be on its way out.
+    gr.on(
+        [colours.change, c.photo.change, c.painting.change],
+        handlers.preview_colours,
+        [c.session, c.photo, c.painting, colours],
+        c.preview,
+        trigger_mode="always_last",
+        **raw,
+        **at_once,
+    )
     view = [*progress, *files, c.more]
     reopened = c.strip.select(
         handlers.reopen_painting, c.session, [*chosen, c.keep, *settings, *notices, c.strip, *view], **at_once
@@ -356,9 +358,10 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     reopened.success(None, js=SCROLL_TO_PICTURE)
     c.strip.clear(handlers.forget_paintings, c.session, view, **at_once)
     linkable = [*chosen, *settings]
-    of_link: dict[str, Any] = {"inputs": [c.link, *linkable], "outputs": [c.link, c.link_note], "js": GIVE_ADDRESS}
+    of_link: dict[str, Any] = {"inputs": [c.session, c.link, *chosen, c.keep, *settings], "js": GIVE_ADDRESS}
+    of_link["outputs"] = [c.link, c.link_note]
     c.share.click(handlers.make_link, **of_link, **raw, **at_once)
-    gr.on([part.change for part in linkable], None, [c.link, c.link_turn], c.link_turn, js=ASK_FOR_NEXT_LINK)
+    gr.on([part.change for part in (*linkable, c.keep)], None, [c.link, c.link_turn], c.link_turn, js=ASK_FOR_NEXT_LINK)
     c.link_turn.change(handlers.renew_link, trigger_mode="always_last", **of_link, **raw, **at_once)
     # Only `follow_link` and `return_to_visit` may write to the inputs when the page opens. A gr.skip() that arrives
     # late would overwrite what the visitor has typed since, so each is called only if it has something to show.

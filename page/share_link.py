@@ -54,8 +54,7 @@ def describe_limits(pictures: Mapping[str, str | None]) -> str:
     if not own:
         return "This link opens the page exactly as it is now."
     listed = " and ".join(filter(None, [", ".join(own[:-1]), own[-1]]))
-    files = "that file" if len(own) == 1 else "those files"
-    return f"A link cannot carry your own {listed}: send {files} along with it."
+    return f"A link cannot carry your own {listed}: whoever opens it adds theirs."
 
 
 def _find_name(what: str, path: str | None) -> str | None:

@@ -132,11 +132,21 @@ def test_a_page_that_a_link_opened_shows_its_second_painting_again_after_a_reloa
     assert back[COMPONENTS.controls["mix"]] == 0.75
 
 
+def test_a_mask_is_said_to_be_left_out_as_long_as_it_is_one_of_this_photo(tmp_path: Path) -> None:
+    session, mask = Session(), tmp_path / "mask.png"
+    for photo, said in ((PHOTO, "your own mask:"), (tmp_path / "other.png", "exactly")):
+        session.masks[str(mask)] = str(photo)
+        chosen = (uploaded(PHOTO), uploaded(PAINTING), None, uploaded(mask))
+        link = HANDLERS.make_link(session, "http://photo.example/", *chosen, "quick", *positions().values())
+        assert said in link[COMPONENTS.link_note]["value"]
+        assert "mask" not in link[COMPONENTS.link]
+
+
 def test_a_number_that_is_still_being_typed_leaves_the_link_as_it_was() -> None:
     def renew(**changes: object) -> object:
         values = {**positions(), **changes}.values()
-        inputs = (uploaded(PHOTO), uploaded(PAINTING), None, "quick", *values)
-        return HANDLERS.renew_link("http://photo.example/", *inputs)
+        inputs = (uploaded(PHOTO), uploaded(PAINTING), None, None, "quick", *values)
+        return HANDLERS.renew_link(Session(), "http://photo.example/", *inputs)
 
     assert renew(size=None) == renew(size=10**6) == gr.skip()
     assert "size=320" in renew(size=320)[COMPONENTS.link]  # type: ignore[index]

@@ -228,7 +228,7 @@ def test_a_link_that_is_shown_follows_the_sliders_and_says_what_it_leaves_out(
     own = tmp_path / "chelsea.jpg"
     own.write_bytes(PHOTO.read_bytes() + b" ")
     page.set_input_files("#photo input[type=file]", own)
-    expect(page.locator("#link-note")).to_contain_text("cannot carry your own photo: send that file along")
+    expect(page.locator("#link-note")).to_contain_text("cannot carry your own photo: whoever opens it adds theirs")
     expect(link).not_to_have_value(re.compile("photo="))
     page.goto(complete)
     expect(page.locator("#second-painting img")).to_be_visible()
