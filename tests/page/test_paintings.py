@@ -323,7 +323,7 @@ def test_forget_all_asks_once_and_leaves_nothing_in_any_tab(context: BrowserCont
     assert session
     file = Path(session.results[0].file)
     page.get_by_role("button", name="Forget all").click()
-    page.get_by_role("button", name="Keep").click()
+    page.get_by_role("button", name="Keep", exact=True).click()
     expect(tiles(page)).to_have_count(1)
     page.get_by_role("button", name="Forget all").click()
     page.get_by_role("button", name="Forget", exact=True).click()
