@@ -23,7 +23,7 @@ from . import share_link
 from .config import DEFAULT_PRESET, ServerConfig
 from .controls import CONTROLS, LABELS, find_preset, get_preset, slider_values, to_settings
 from .drop_zones import READING, file_path
-from .examples import FIRST_EXAMPLE, example_name, examples, random_style, sample_photos, style_tiles
+from .examples import FIRST_EXAMPLE, example_name, examples, random_style, sample_photos, style_tiles, styles
 from .paintings import PICTURES, Record, make_record, read_event, read_record
 from .photo_editor import PhotoEditor
 from .results import SavedResult, name_result
@@ -609,8 +609,9 @@ class Handlers:
         A run that waits for its turn will be painted with it. While one is on, offer to paint with it next, or now.
         """
         c, tile = self.components, style_tiles(session.own_painting)[event.index]
-        chosen = {c.painting: tile.picture, **self._notify(c.painting, "")}
-        if session.run and tile.picture and session.run.change_painting(tile.picture):
+        path = [*(style for style, _ in styles()), session.own_painting][event.index]  # the tile shows a thumbnail
+        chosen = {c.painting: path, **self._notify(c.painting, "")}
+        if session.run and path and session.run.change_painting(path):
             return chosen
         if session.running:
             return {
@@ -619,7 +620,7 @@ class Handlers:
                 c.offer_text: f"**{tile.name}**: your picture is still being painted.",
             }
         if session.current and photo:
-            return {**self.start_run(session, photo, {"path": tile.picture}, second_painting), **chosen}
+            return {**self.start_run(session, photo, {"path": path}, second_painting), **chosen}
         return chosen
 
     def mark_style(self, session: Session, painting: File) -> dict[str, Any]:

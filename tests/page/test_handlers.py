@@ -36,6 +36,16 @@ def test_an_example_pressed_during_a_run_does_not_replace_its_picture() -> None:
     assert HANDLERS.show_example(session, Pressed(0)) == idle
 
 
+@pytest.mark.parametrize("index", [0, 6])
+def test_a_style_that_is_pressed_is_painted_with_itself_and_not_with_its_thumbnail(index: int) -> None:
+    session = Session(is_open=True)
+    style, title = examples.styles()[index]
+    assert HANDLERS.choose_style(session, None, None, None, Pressed(index))[COMPONENTS.painting] == style
+    marked = HANDLERS.mark_style(session, uploaded(Path(style)))
+    assert marked["tiles"][marked["chosen"]]["name"] == title
+    assert session.own_painting is None
+
+
 def plot_marks(update: dict[Any, Any]) -> str:
     return ", ".join(note.text for note in update[COMPONENTS.plot].layout.annotations)
 
