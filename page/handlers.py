@@ -6,6 +6,7 @@ import errno
 import logging
 import random
 import secrets
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -29,10 +30,11 @@ from .photo_editor import PhotoEditor
 from .results import SavedResult, name_result
 from .run import GRACE_SECONDS, Run
 from .session import VISITS, Desk, Session
-from .status import describe_place, describe_progress, plot_losses, status_html
-from .tiles import tiles_value
+from .sketches import Sketches
+from .status import NOTHING_PAINTED, describe_place, describe_progress, describe_sketches, plot_losses, status_html
+from .tiles import Tile, tiles_value
 from .viewer import show_example, show_painting, show_result, show_small
-from .worker import Request, RunEnd, Update
+from .worker import Request, RunControl, RunEnd, Update
 
 SECONDS_PER_PLOT = 1.5
 STEPS_OF_MORE = 20
@@ -43,6 +45,7 @@ RESTARTED = (
     "keep, then reload the page."
 )
 FULL_DISK = "The disk of this server is full: your change could not be applied."
+CHOOSE_PHOTO = "Choose a photo first, or take one of the samples."
 BUSY_VISIT = "A picture of this visit is on, perhaps in another tab: stop it first, or wait for it."
 LOST_PLACE = "Your place in the queue was lost while this page was away: press Paint again."
 SETTINGS_LEFT_OUT = "Some of them are not on this page and were left out; the command line has them all."
@@ -69,6 +72,11 @@ class Components:
     photo: gr.Image
     painting: gr.Image
     second_painting: gr.Image
+    try_styles: gr.Button
+    wall_part: gr.Column
+    stop_sketches: gr.Button
+    wall_text: gr.HTML
+    wall: gr.HTML  # of sketches
     uploads: Mapping[gr.Image, gr.UploadButton]  # of the drop zones
     notices: Mapping[gr.Image, gr.Markdown]  # below the drop zones
     start: gr.Button
@@ -445,7 +453,7 @@ class Handlers:
         """Paint was pressed: say which picture is missing, or let the run begin. Raises gr.Error if it cannot."""
         c = self.components
         missing = {
-            c.photo: "" if photo else "Choose a photo first, or take one of the samples.",
+            c.photo: "" if photo else CHOOSE_PHOTO,
             c.painting: "" if painting else "Choose a style first.",
             c.second_painting: "",
         }
@@ -471,6 +479,8 @@ class Handlers:
             session.renew_control()
         except OSError as error:
             raise gr.Error(FULL_DISK, print_exception=False) from error
+        if session.sketches:
+            session.sketches.stop("Ended, since you began to paint.")
         session.running, session.wants_next = True, False
         VISITS.keep(session)
         return {
@@ -519,6 +529,7 @@ class Handlers:
             c.pause: gr.update(interactive=running, value="Continue" if paused else "Pause"),
             c.stop: gr.update(interactive=running),
             c.offer: gr.update(visible=False),
+            c.try_styles: gr.update(interactive=not running),
         }
 
     def stop_run(self, session: Session) -> None:
@@ -534,6 +545,90 @@ class Handlers:
         self._check_is_open(session)
         session.control.paused = not session.control.paused
         return "Continue" if session.control.paused else "Pause"
+
+    # Trying all styles
+
+    def try_styles(self, session: Session, photo: File, keep: File, preset: str, *values: Any) -> Changes:
+        """Sketch the photo in every style. Raises gr.Error if it cannot begin."""
+        c = self.components
+        self._check_is_open(session)
+        if session.sketches and not session.sketches.is_over:  # from another tab of the visit
+            return self._show_sketches(session, session.sketches)
+        path, mask = file_path(photo), file_path(keep)
+        if not path or not Path(path).is_file():
+            said = "This photo is no longer on the server: choose it again." if path else CHOOSE_PHOTO
+            return self._notify(c.photo, said)
+        self._check_is_free(session)
+        named = dict(zip(CONTROLS, values, strict=True))
+        self.check_ranges(preset, named)
+        try:
+            sketches = Sketches(
+                path,
+                [style for style, _ in styles()],
+                to_settings(preset, named),
+                keep=mask if mask and session.masks.get(mask, path) == path else None,  # else of the photo before
+                folder=session.folder,
+                control=RunControl(Path(tempfile.mkdtemp(dir=session.folder))),
+                config=self.config,
+                grace=GRACE_SECONDS,
+            )
+            sketches.start()
+        except OSError as error:
+            raise gr.Error(FULL_DISK, print_exception=False) from error
+        except StyleTransferError as error:  # too many wait
+            return {c.wall_part: gr.update(visible=True), c.wall_text: status_html(str(error), is_error=True)}
+        if session.sketches:
+            session.sketches.delete()
+        session.sketches = sketches
+        VISITS.keep(session)
+        return {**self._show_sketches(session, sketches), **self._notify(c.photo, "")}
+
+    def stop_sketches(self, session: Session) -> None:
+        """End the sketches; the ones that are painted stay. Raises gr.Error if the server was restarted."""
+        self._check_is_open(session)
+        if session.sketches:
+            session.sketches.stop("Stopped.")
+
+    def watch_sketches(self, session: Session) -> Iterator[Changes]:
+        """Show how the wall fills, until it is full or the visitor stops it."""
+        sketches = session.sketches
+        said: Changes = {}
+        if not sketches:
+            return
+        for _ in sketches.watch():
+            shown = self._show_sketches(session, sketches)
+            yield shown if shown != said else gr.skip()  # where Gradio notices that the tab has been closed
+            said = shown
+        VISITS.keep(session)
+        yield self._show_sketches(session, sketches)
+
+    def _show_sketches(self, session: Session, sketches: Sketches) -> Changes:
+        c, names = self.components, style_tiles()
+        painted = [path if path and Path(path).is_file() else None for path in sketches.wall.pictures]
+        tiles = [
+            Tile(path or style.picture, style.name, is_waiting=not path)
+            for path, style in zip(painted, names, strict=False)
+        ]
+        return {
+            c.wall_part: gr.update(visible=True),
+            c.wall: tiles_value(tiles),
+            c.wall_text: describe_sketches(sketches, [tile.name for tile in tiles]),
+            c.try_styles: gr.update(interactive=sketches.is_over and not session.running),
+            c.stop_sketches: gr.update(visible=not sketches.is_over),
+        }
+
+    def choose_sketch(self, session: Session, photo: File, second_painting: File, event: gr.SelectData) -> Changes:
+        """A sketch was pressed: paint its photo in its style, or offer to while a run is on."""
+        c, sketches = self.components, session.sketches
+        if not sketches:  # of a page from before a restart
+            raise gr.Error(RESTARTED, print_exception=False)
+        style = sketches.paintings[event.index]
+        chosen = {c.painting: style, **self._notify(c.painting, "")}
+        if file_path(photo) != sketches.photo:
+            chosen[c.photo] = sketches.photo
+        if session.running:
+            return {**chosen, **self._offer_style(style_tiles()[event.index].name)}
+        return {**self.start_run(session, {"path": sketches.photo}, {"path": style}, second_painting), **chosen}
 
     def steer(self, session: Session, preset: str, *values: Any) -> None:
         """A control was moved: this visitor's run, if there is one, follows at its next step."""
@@ -614,14 +709,15 @@ class Handlers:
         if session.run and path and session.run.change_painting(path):
             return chosen
         if session.running:
-            return {
-                **chosen,
-                c.offer: gr.update(visible=True),
-                c.offer_text: f"**{tile.name}**: your picture is still being painted.",
-            }
+            return {**chosen, **self._offer_style(tile.name)}
         if session.current and photo:
             return {**self.start_run(session, photo, {"path": path}, second_painting), **chosen}
         return chosen
+
+    def _offer_style(self, name: str) -> Changes:
+        c = self.components
+        said = f"**{name}**: your picture is still being painted."
+        return {c.offer: gr.update(visible=True), c.offer_text: said}
 
     def mark_style(self, session: Session, painting: File) -> dict[str, Any]:
         """The painting has changed: return the styles with a ring around it."""
@@ -724,7 +820,7 @@ class Handlers:
         return {
             **self._offer_files(None),
             c.viewer: show_example(examples()[FIRST_EXAMPLE]),
-            c.status: status_html("Nothing painted yet."),
+            c.status: NOTHING_PAINTED,
             c.plot: None,
             c.more: gr.update(interactive=False),
         }
@@ -779,6 +875,8 @@ class Handlers:
         if query and not (is_reload and found.desk.photo):
             if found.run:
                 found.run.control.stop()  # nobody would see how it goes
+            if found.sketches:
+                found.sketches.stop("Ended, since a link was opened.")
             changes[self.components.link_query] = query
         elif found is not session:
             changes[self.components.returned] = secrets.token_hex(8)  # a change, each time
@@ -807,6 +905,8 @@ class Handlers:
             changes |= {c.controls[name]: value for name, value in desk.values.items()}
         if current and current.is_whole and not session.running:
             changes |= self._show_result(current)
+        if session.sketches:
+            changes |= self._show_sketches(session, session.sketches)
         if session.running:
             changes[c.status] = status_html("Looking for your picture …")
         elif was_lost:

@@ -21,7 +21,7 @@ from .paintings import build_strip
 from .photo_editor import build_photo_editor, connect_photo_editor
 from .session import Session
 from .share_link import PARAMETERS
-from .status import status_html
+from .status import NOTHING_PAINTED
 from .tiles import build_tiles
 from .viewer import build_viewer, show_example
 from .weights_download import Vgg19Download
@@ -72,10 +72,12 @@ LOOK: dict[str, Any] = {
 }
 """What `launch` needs to know of the page."""
 
-SCROLL_TO_PICTURE = """() => setTimeout(() => {
+SCROLL_TO = """() => setTimeout(() => {{
     const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth";
-    document.getElementById(innerWidth > 840 ? "desk" : "stage")?.scrollIntoView({ behavior, block: "start" });
-}, 100)"""
+    document.getElementById({})?.scrollIntoView({{ behavior, block: "start" }});
+}}, 100)"""
+SCROLL_TO_PICTURE = SCROLL_TO.format('innerWidth > 840 ? "desk" : "stage"')
+SCROLL_TO_WALL = SCROLL_TO.format('"wall-part"')
 # The host may add query parameters of its own, so this tests for the page's.
 READ_TAB = f"""session => [session, visit.token(),
     /[?&]({"|".join(PARAMETERS)})=/.test(location.search) ? location.search.slice(1) : "",
@@ -141,6 +143,7 @@ def create_components(config: ServerConfig) -> Components:
                     accept=ACCEPTED,
                 )
                 painting_notice = gr.Markdown(visible=False, elem_id="painting-notice", elem_classes="notice")
+                try_styles = gr.Button("Try all styles", size="sm", elem_id="try-styles")
             with gr.Column(elem_id="paint-bar"):
                 with gr.Row(visible=False, elem_id="offer") as offer:
                     offer_text = gr.Markdown()
@@ -153,7 +156,7 @@ def create_components(config: ServerConfig) -> Components:
             with gr.Row(elem_id="stage"):
                 with gr.Column(scale=5, min_width=300, elem_id="picture"):
                     viewer = build_viewer(show_example(examples()[FIRST_EXAMPLE]))
-                    status = gr.HTML(status_html("Nothing painted yet."), elem_id="status")
+                    status = gr.HTML(NOTHING_PAINTED, elem_id="status")
                     with gr.Row(elem_id="run-buttons"):
                         pause = gr.Button(
                             "Pause", min_width=70, interactive=False, elem_id="pause", visible=not ZERO_GPU
@@ -190,6 +193,12 @@ def create_components(config: ServerConfig) -> Components:
         share = gr.Button("Make a link", size="sm", elem_id="share", scale=0)
     link_note = gr.Markdown(visible=False, elem_id="link-note")
     link_turn = gr.Number(0, label="Turn of the link", **hidden)
+    with gr.Column(visible=False, elem_id="wall-part", elem_classes="part") as wall_part:
+        with gr.Row(elem_id="wall-head"):
+            gr.HTML("<h2>Your photo in every style</h2>", apply_default_css=False)
+            stop_sketches = gr.Button("Stop", size="sm", variant="stop", min_width=80, scale=0, elem_id="stop-sketches")
+        wall_text = gr.HTML(elem_id="wall-text")
+        wall = build_tiles([], label="Sketches", elem_id="wall")
     with gr.Column(visible=False, elem_id="film-part", elem_classes="part") as film_part:
         gr.HTML("<h2>Film</h2>", apply_default_css=False)
         film = gr.Video(label="Film", show_label=False, interactive=False, buttons=[], elem_id="film")
@@ -221,6 +230,11 @@ def create_components(config: ServerConfig) -> Components:
         photo=photo,
         painting=painting,
         second_painting=second_painting,
+        try_styles=try_styles,
+        wall_part=wall_part,
+        stop_sketches=stop_sketches,
+        wall_text=wall_text,
+        wall=wall,
         uploads=uploads,
         notices={photo: photo_notice, painting: painting_notice, second_painting: second_notice},
         start=start,
@@ -266,6 +280,7 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     inputs = [c.session, c.photo, c.painting, *settings, c.second_painting]
     to_paint = [*inputs, c.named_likeness, c.keep]
     buttons = [c.start, c.surprise, c.more, c.pause, c.stop, c.offer, c.save_jpeg, c.download, c.save_film]
+    buttons += [c.try_styles]
     progress = [c.viewer, c.status, c.plot, c.download]
     files = [c.save_jpeg, c.save_film, c.save_webp, c.film_part, c.film]
     results = [c.download, *files, c.viewer, c.strip]
@@ -310,6 +325,21 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
         api_name="paint",
         **watching,
         **raw,
+    )
+
+    sketching = [c.wall_part, c.wall_text, c.wall, c.try_styles, c.stop_sketches]
+    tried = c.try_styles.click(
+        handlers.try_styles, [c.session, c.photo, c.keep, *settings], [*sketching, c.notices[c.photo]], **raw, **at_once
+    )
+    tried.success(handlers.watch_sketches, c.session, sketching, api_visibility="private", **watching)
+    tried.then(None, js=SCROLL_TO_WALL)
+    c.stop_sketches.click(handlers.stop_sketches, c.session, **at_once)
+    c.wall.select(
+        handlers.choose_sketch,
+        [c.session, c.photo, c.second_painting],
+        [*starting, c.photo, c.painting, c.offer_text],
+        **raw,
+        **at_once,
     )
 
     c.stop.click(handlers.stop_run, c.session, **at_once)
@@ -368,7 +398,8 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     opened: list[Any] = [c.session, c.token, c.link_query, c.is_reload]
     page.load(handlers.open_visit, opened, [c.session, c.link_query, c.returned], js=READ_TAB, **at_once)
     c.link_query.change(handlers.follow_link, [c.session, c.link_query], [*linkable, c.notices[c.photo]], **at_once)
-    shown_again = dict.fromkeys((*linkable, c.keep, *buttons, *results, c.status, c.plot))  # each once
+    shown_again = dict.fromkeys((*linkable, c.keep, *buttons, *results, c.status, c.plot, *sketching))  # each once
     returned = c.returned.change(handlers.return_to_visit, c.session, list(shown_again), **at_once)
     watched = returned.success(handlers.watch_again, c.session, progress, api_visibility="private", **watching)
     finish_after(watched)
+    returned.success(handlers.watch_sketches, c.session, sketching, api_visibility="private", **watching)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
+from typing import Generic, TypeVar
 
 import gradio as gr
 
@@ -27,59 +28,31 @@ SECONDS_PER_SIGN = 0.5  # a watcher gets something at least this often, and Grad
 RUNS: set[Run] = set()  # those that are on, or wait for their turn
 OUTCOMES = {RunEnd.FINISHED: "finished", RunEnd.STOPPED: "stopped"}
 log = logging.getLogger(__name__)
+Shown = TypeVar("Shown")
 
 
-class Run:
-    """One run, from the request to the saved picture.
+class Watched(Generic[Shown]):
+    """Work in a thread of its own, at which any number of connections look, and which outlives them by `grace` seconds.
 
-    Any number of connections may watch it. While none does, it goes on for `grace` seconds; then it is stopped, and its
-    picture is saved as if the visitor had stopped it. One that still waits for its turn leaves the queue instead, and
-    nothing is painted. `save` gets the last update, and returns a sentence if it fails.
+    Then it `is_abandoned`, and should end.
     """
 
-    def __init__(
-        self,
-        request: Request,
-        control: RunControl,
-        save: Callable[[Run, Update], str],
-        *,
-        preset: str,
-        grace: float,
-    ) -> None:
-        self.control = control
-        self.losses: list[Losses] = []
-        self.marks: dict[int, str] = {}
-        self.time_lapse = TimeLapse()
-        self.message = ""  # why the picture could not be saved
-        self.result: SavedResult | None = None
-        self.has_begun = False  # its turn has come
-        self.was_abandoned = False  # before its turn came
-        self._was_paused_for_long = False
+    def __init__(self, grace: float) -> None:
         self.is_over = False
-        self.request = request
-        self._save, self._preset, self._grace = save, preset, grace
-        self._latest: Update | None = None
+        self._latest: Shown | None = None
         self._error: Exception | None = None
         self._changed = threading.Condition()
+        self._grace = grace
         self._watchers = 0
         self._deadline = math.inf  # of those who may come back
-        self._outcome = "failed"
-        self._entry: Entry | None = None
 
-    def start(self) -> None:
-        """Begin in the background, as soon as its turn comes. Raises QueueFullError."""
-        self._entry = QUEUE.join(self._estimate_seconds_left)
-        RUNS.add(self)
-        # Where the GPU is shared, the visitor's quota is found by the context of the call.
-        threading.Thread(target=copy_context().run, args=(self._paint,), daemon=True).start()
+    def watch(self) -> Iterator[Shown | None]:
+        """Yield the latest of what is shown whenever it is new, and None when half a second has brought nothing new.
 
-    def watch(self) -> Iterator[Update | None]:
-        """Yield the latest update whenever there is a new one, and None when half a second has brought nothing new.
-
-        If there is none yet, it begins with None, at once. It ends with the run. Raises gr.Error, or whatever else has
-        ended the run.
+        If there is nothing yet, it begins with None, at once. It ends with the work. Raises gr.Error, or whatever else
+        has ended the work.
         """
-        seen: Update | None = None
+        seen: Shown | None = None
         patience = 0.0
         with self._changed:
             self._watchers += 1
@@ -117,6 +90,66 @@ class Run:
         """The visitor's tab is back, and will watch when it has loaded the page."""
         self._deadline = time.monotonic() + self._grace
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether it is on and somebody sees it."""
+        return not self.is_over and self._watchers > 0
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether nobody watches any more, nor is expected back."""
+        return not self._watchers and time.monotonic() > self._deadline
+
+    def _show(self, value: Shown) -> None:
+        with self._changed:
+            self._latest = value
+            self._changed.notify_all()
+
+    def _end(self) -> None:
+        with self._changed:
+            self.is_over = True
+            self._changed.notify_all()
+
+
+class Run(Watched[Update]):
+    """One run, from the request to the saved picture.
+
+    Any number of connections may watch it. While none does, it goes on for `grace` seconds; then it is stopped, and its
+    picture is saved as if the visitor had stopped it. One that still waits for its turn leaves the queue instead, and
+    nothing is painted. `save` gets the last update, and returns a sentence if it fails.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        control: RunControl,
+        save: Callable[[Run, Update], str],
+        *,
+        preset: str,
+        grace: float,
+    ) -> None:
+        super().__init__(grace)
+        self.control = control
+        self.losses: list[Losses] = []
+        self.marks: dict[int, str] = {}
+        self.time_lapse = TimeLapse()
+        self.message = ""  # why the picture could not be saved
+        self.result: SavedResult | None = None
+        self.has_begun = False  # its turn has come
+        self.was_abandoned = False  # before its turn came
+        self._was_paused_for_long = False
+        self.request = request
+        self._save, self._preset = save, preset
+        self._outcome = "failed"
+        self._entry: Entry | None = None
+
+    def start(self) -> None:
+        """Begin in the background, as soon as its turn comes. Raises QueueFullError."""
+        self._entry = QUEUE.join(self._estimate_seconds_left)
+        RUNS.add(self)
+        # Where the GPU is shared, the visitor's quota is found by the context of the call.
+        threading.Thread(target=copy_context().run, args=(self._paint,), daemon=True).start()
+
     def change_painting(self, painting: str) -> bool:
         """Paint like another painting, given its path, if the turn has not come yet; returns whether it will."""
         with self._changed:
@@ -130,15 +163,6 @@ class Run:
         """Where it waits in the queue, or None if it does not."""
         return self._entry.place if self._entry else None
 
-    @property
-    def is_watched(self) -> bool:
-        """Whether it is on and somebody sees it."""
-        return not self.is_over and self._watchers > 0
-
-    @property
-    def _is_abandoned(self) -> bool:
-        return not self._watchers and time.monotonic() > self._deadline
-
     def _paint(self) -> None:
         assert self._entry
         began = math.inf
@@ -146,7 +170,7 @@ class Run:
             while not self._entry.wait_for_turn(SECONDS_PER_LOOK):
                 self._stop_if_abandoned()
                 if self.control.stopped:
-                    self.was_abandoned = self._is_abandoned
+                    self.was_abandoned = self.is_abandoned
                     self._outcome = "left" if self.was_abandoned else "stopped"
                     return
             with self._changed:
@@ -169,9 +193,7 @@ class Run:
             if self._outcome == "finished":
                 DURATIONS.add(self._preset, self.request.settings, seconds)
             self.control.forget()
-            with self._changed:
-                self.is_over = True
-                self._changed.notify_all()
+            self._end()
 
     def _take(self, update: Update | Failure) -> None:
         """Add what is new to what watchers see, and save the last picture before they see that it is the last."""
@@ -188,18 +210,16 @@ class Run:
             note = f"Stopped after a pause of {pause}, since others may be waiting: press More to go on."
             update = update._replace(notes=(note, *update.notes))
         if update.end:
-            self._outcome = "left" if self._is_abandoned else OUTCOMES[update.end]
+            self._outcome = "left" if self.is_abandoned else OUTCOMES[update.end]
             self.message = self._save(self, update)
-        with self._changed:
-            self._latest = update
-            self._changed.notify_all()
+        self._show(update)
 
     def _estimate_seconds_left(self) -> float | None:
         latest = self._latest
         return latest.remaining if latest else DURATIONS.estimate(self._preset, self.request.settings)
 
     def _stop_if_abandoned(self) -> None:
-        if self._is_abandoned:
+        if self.is_abandoned:
             self.control.stop()
 
     def _wait_while_paused(self) -> None:

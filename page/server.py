@@ -202,11 +202,11 @@ async def tell_visit(request: Request) -> Response:
     """A tab tells that it is being closed, or that it is back; see page.js."""
     token = (await request.body()).decode(errors="replace")
     session = VISITS.find(token)
-    if session and session.run:
-        if request.path_params["what"] == "leave":
-            session.run.expect_end()
-        else:
-            session.run.expect_watcher()
+    for work in (session.run, session.sketches) if session else ():
+        if work and request.path_params["what"] == "leave":
+            work.expect_end()
+        elif work:
+            work.expect_watcher()
     return Response(status_code=204)
 
 

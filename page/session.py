@@ -18,6 +18,7 @@ from gradio.utils import get_upload_folder
 
 from .results import SavedResult
 from .run import RUNS, Run
+from .sketches import Sketches
 from .storage import VISIT_PREFIX
 from .worker import RunControl
 
@@ -55,6 +56,7 @@ class Session:
     own_painting: str | None = None  # path of the one that the visitor uploaded last
     desk: Desk = field(default_factory=Desk)
     run: Run | None = None  # the one that is on, or whose picture could not be saved
+    sketches: Sketches | None = None  # on the wall
     results: list[SavedResult] = field(default_factory=list)
     stems: set[str] = field(default_factory=set)  # of all results, the deleted ones included
     current: SavedResult | None = None  # More continues this one
@@ -119,7 +121,8 @@ class Session:
         results = [*self.results, *([self.current] if self.current else [])]
         masks = (result.keep for result in results)
         chosen: Iterable[str | None] = (desk.photo, desk.painting, desk.second_painting, desk.keep, *masks)
-        return {path for path in chosen if path} | {path for result in results for path in result.files}
+        wall = self.sketches.files if self.sketches else set[str]()
+        return {path for path in chosen if path} | {path for result in results for path in result.files} | wall
 
 
 class Visits:

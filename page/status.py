@@ -12,12 +12,14 @@ import plotly.graph_objects as go
 from styletransfer import Losses, Settings
 
 from .queue import Place
+from .sketches import Sketches
 from .worker import CHANGED, Update
 
 PLOT_HEIGHT, PLOT_WIDTH = 300, 270  # pixels: of all of it, and between its axes on the narrowest phone
 LABEL_SIZE, LETTER_WIDTH, LABEL_HEIGHT, LABEL_ROWS = 11, 6.6, 16, 3  # the first three in pixels
 GAP, CLOSE = 4, 24  # pixels: between a line and its label, and between marks that share one
 MAX_TICKS = 7  # of the axis of the losses, about
+NOTHING_PAINTED = '<p class="nothing-painted">Nothing painted yet.</p>'
 CURVE_COLOURS = {"content": "#3b82c4", "style": "#d9573f", "tv": "#3f9b72", "total": "#8f7bd1"}
 
 
@@ -32,14 +34,33 @@ def status_html(*sentences: str, progress: float | None = None, is_error: bool =
 
 def describe_place(place: Place | None) -> str:
     """Return the status of a run that has no picture yet: its place in the queue, or that it begins."""
-    if not place:
-        return status_html("Reading the two pictures …")
+    return status_html(_say_place(place) if place else "Reading the two pictures …")
+
+
+def _say_place(place: Place) -> str:
     people = "1 person" if place.before == 1 else f"{place.before} people"
     said = f"{people} before you" if place.before else "You are next"
-    if place.seconds is not None:
-        minutes, seconds = round(place.seconds / 60), max(1, round(place.seconds))
-        said += f" · about {minutes} min" if minutes > 1 else f" · about {seconds} s"
-    return status_html(said)
+    return said if place.seconds is None else f"{said} · {_say_seconds(place.seconds)}"
+
+
+def _say_seconds(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"about {minutes} min" if minutes > 1 else f"about {max(1, round(seconds))} s"
+
+
+def describe_sketches(sketches: Sketches, names: Sequence[str]) -> str:
+    """Return what is said of sketches: how many of the styles, whose `names` these are, have been painted, and why not
+    all of them."""
+    wall, total = sketches.wall, len(names)
+    if sketches.is_over:
+        done = f"{wall.painted} of {total} sketches" if wall.painted < total else f"{total} sketches"
+        return status_html(f"{sketches.end} {done}: press one to paint it in full.".lstrip())
+    said = f"Sketch {wall.painting + 1} of {total}: {names[wall.painting]}"
+    if sketches.place:
+        said += f" · {_say_place(sketches.place)}"
+    elif sketches.seconds_left:
+        said += f" · {_say_seconds(sketches.seconds_left)} left"
+    return status_html(said, progress=wall.painted / total)
 
 
 def describe_progress(update: Update, state: str, message: str = "") -> str:

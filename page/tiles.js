@@ -1,4 +1,5 @@
-// A row of pictures to press. Its value is {tiles: [{picture, name}], chosen}; a tile without a picture has a plus sign.
+// A row of pictures to press. Its value is {tiles: [{picture, name, waits}], chosen}; a tile without a picture
+// has a plus sign, and one that waits for another picture cannot be pressed.
 let chooser;  // of the last tile, if that stands for the visitor's own picture
 if (props.accept) {
   chooser = Object.assign(document.createElement("input"), { type: "file", hidden: true, accept: props.accept });
@@ -16,7 +17,7 @@ function press(index) {
 function draw() {
   const { tiles, chosen } = props.value;
   while (row.children.length > tiles.length) row.lastChild.remove();
-  tiles.forEach(({ picture, name }, index) => {
+  tiles.forEach(({ picture, name, waits }, index) => {
     let tile = row.children[index];
     if (!tile) {
       tile = Object.assign(document.createElement("button"), { type: "button", className: "tile" });
@@ -27,6 +28,7 @@ function draw() {
     const [frame, text] = tile.children;
     text.textContent = name;
     tile.setAttribute("aria-pressed", index === chosen);
+    tile.disabled = Boolean(waits);
     if (frame.dataset.picture === (picture?.url ?? "")) return;
     frame.dataset.picture = picture?.url ?? "";
     const image = Object.assign(new Image(), { alt: "", loading: "lazy", src: picture?.url ?? "" });

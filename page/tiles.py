@@ -17,6 +17,7 @@ class Tile(NamedTuple):
 
     picture: str | None
     name: str
+    is_waiting: bool = False  # for another picture in its place: it is dim, and cannot be pressed
 
 
 def build_tiles(tiles: Sequence[Tile], *, label: str, elem_id: str, **props: Any) -> gr.HTML:
@@ -36,7 +37,8 @@ def build_tiles(tiles: Sequence[Tile], *, label: str, elem_id: str, **props: Any
 
 def tiles_value(tiles: Sequence[Tile], chosen: int | None = None) -> dict[str, Any]:
     """Return the value that shows these tiles, with a ring around the `chosen` one."""
-    return {"tiles": [{"picture": picture_of(tile.picture), "name": tile.name} for tile in tiles], "chosen": chosen}
+    shown = [{"picture": picture_of(tile.picture), "name": tile.name, "waits": tile.is_waiting} for tile in tiles]
+    return {"tiles": shown, "chosen": chosen}
 
 
 def picture_of(path: str | None) -> dict[str, Any] | None:
