@@ -596,11 +596,14 @@ class Handlers:
         if not sketches:
             return
         for _ in sketches.watch():
+            if session.sketches is not sketches:  # it was forgotten
+                return
             shown = self._show_sketches(session, sketches)
             yield shown if shown != said else gr.skip()  # where Gradio notices that the tab has been closed
             said = shown
         VISITS.keep(session)
-        yield self._show_sketches(session, sketches)
+        if session.sketches is sketches:
+            yield self._show_sketches(session, sketches)
 
     def _show_sketches(self, session: Session, sketches: Sketches) -> Changes:
         c, names = self.components, style_tiles()
@@ -814,10 +817,17 @@ class Handlers:
         """ "Forget all" was pressed: delete the pictures from the server, too, and show none."""
         ids = read_event(event, "ids")
         VISITS.forget_results({id for id in ids if isinstance(id, str)} if isinstance(ids, list) else set(), session)
+        c = self.components
+        no_wall = {c.wall_part: gr.update(visible=False), c.try_styles: gr.update(interactive=not session.running)}
+        if session.sketches:
+            session.sketches.stop("Forgotten.")
+            session.sketches.delete()
+            session.sketches = None
         if session.running:
-            return gr.skip()
-        c, session.current = self.components, None
+            return no_wall
+        session.current = None
         return {
+            **no_wall,
             **self._offer_files(None),
             c.viewer: show_example(examples()[FIRST_EXAMPLE]),
             c.status: NOTHING_PAINTED,

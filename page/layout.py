@@ -386,7 +386,7 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     )
     connect_photo_editor(c.photo_editor, reopened, **at_once)
     reopened.success(None, js=SCROLL_TO_PICTURE)
-    c.strip.clear(handlers.forget_paintings, c.session, view, **at_once)
+    c.strip.clear(handlers.forget_paintings, c.session, [*view, c.wall_part, c.try_styles], **at_once)
     linkable = [*chosen, *settings]
     of_link: dict[str, Any] = {"inputs": [c.session, c.link, *chosen, c.keep, *settings], "js": GIVE_ADDRESS}
     of_link["outputs"] = [c.link, c.link_note]

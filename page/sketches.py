@@ -150,7 +150,7 @@ class Sketches(Watched[Wall]):
                     self.control.stop()
                 if update.end:
                     outcome = OUTCOMES[update.end]
-                if update.end is RunEnd.FINISHED:
+                if update.end is RunEnd.FINISHED and not self.control.stopped:
                     self._hang(number, update)
         finally:
             self._remaining = None

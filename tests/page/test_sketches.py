@@ -271,6 +271,20 @@ def test_a_photo_that_cannot_be_painted_ends_it_with_its_sentence(painter: Paint
     assert len(painter.painted) == 2
 
 
+def test_forget_all_forgets_the_sketches_too_also_while_they_are_painted(painter: Painter) -> None:
+    session = Session()
+    painter.waits_at = 3
+    press(session)
+    watching = HANDLERS.watch_sketches(session)
+    while sum(painted(shown := next(watching))) < 3:
+        pass
+    changes = HANDLERS.forget_paintings(session, gr.EventData(None, {"ids": []}))
+    assert not changes[COMPONENTS.wall_part]["visible"]
+    assert not list(watching), "it does not come back"
+    assert not any(Path(tile["picture"]["path"]).exists() for tile in tiles(shown)[:3])
+    assert not list(session.folder.glob("sketch*"))
+
+
 def test_a_page_from_before_a_restart_is_told_to_reload() -> None:
     with pytest.raises(gr.Error, match="The server was restarted"):
         HANDLERS.try_styles(Session(), uploaded(PHOTO), None, "balanced", *positions().values())
