@@ -66,8 +66,5 @@
   const nameUploads = () => document.querySelectorAll(".drop-zone button.upload-container").forEach((button) => {
     button.setAttribute("aria-label", button.textContent.trim());
   });
-  document.querySelectorAll(".block.drop-zone").forEach((zone) => {
-    new MutationObserver(nameUploads).observe(zone, { childList: true, subtree: true });
-  });
-  nameUploads();
+  new MutationObserver(nameUploads).observe(document, { childList: true, subtree: true });
 }

@@ -31,8 +31,8 @@ SECONDS_IN_BROWSER = 86400  # the address of an upload has a hash of the file in
 ENDINGS = sorted(ending for ending, format in Image.registered_extensions().items() if format in images.FORMATS)
 ACCEPTED = ",".join(["image/*", *ENDINGS])
 """What a file chooser offers: many systems do not count HEIC and TIFF as image/*, and would grey them out."""
-GIVE_FILES_TO_UPLOADS = f"() => ({Path(__file__).with_suffix('.js').read_text('utf-8')})({json.dumps(ACCEPTED)})"
-"""JavaScript for when the page has loaded."""
+GIVE_FILES_TO_UPLOADS = f"({Path(__file__).with_suffix('.js').read_text('utf-8')})({json.dumps(ACCEPTED)});"
+"""JavaScript for the head of the page, so that no file comes before it."""
 
 
 def drop_zone(label: str, *, webcam: bool = False, visible: Any = True) -> gr.Image:

@@ -68,7 +68,10 @@ the style of the painting (β), without noise (γ). The curves show each part of
 LOOK: dict[str, Any] = {
     "theme": THEME,
     "css_paths": [FOLDER / "page.css"],
-    "head": f"<script>var RESTARTED = {json.dumps(RESTARTED)};\n{(FOLDER / 'page.js').read_text('utf-8')}</script>",
+    "head": (
+        f"<script>var RESTARTED = {json.dumps(RESTARTED)};\n{(FOLDER / 'page.js').read_text('utf-8')}\n"
+        f"{GIVE_FILES_TO_UPLOADS}</script>"
+    ),
 }
 """What `launch` needs to know of the page."""
 
@@ -358,7 +361,6 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     c.painting.change(handlers.mark_style, [c.session, c.painting], c.styles, **raw, **at_once)
     preset_chosen = c.preset.input(handlers.choose_preset, c.preset, sliders, **at_once)
     preset_chosen.then(handlers.steer, steering, **raw, **at_once)
-    page.load(None, js=GIVE_FILES_TO_UPLOADS)
     for zone, upload in c.uploads.items():
         on_zone = c.styles if zone is c.painting else zone
         reading: dict[str, Any] = {**raw, **at_once, "show_progress": "minimal", "show_progress_on": on_zone}

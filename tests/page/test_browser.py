@@ -54,6 +54,7 @@ def test_a_person_paints_an_example_watches_and_stops(page: Page) -> None:
     page.get_by_role("button", name="Stop").click()
     expect(page.locator("#status")).to_contain_text("Stopped:")
     expect(page.get_by_role("button", name="Paint", exact=True)).to_be_enabled()
+    page.wait_for_function("document.querySelector('#result .after').src.startsWith('http')")  # the saved file
     kept = shown(page)
     with page.expect_download() as download:
         page.locator("#download").click()

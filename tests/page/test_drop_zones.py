@@ -189,6 +189,7 @@ def test_the_engine_gets_the_file_itself(tmp_path: Path) -> None:
     assert changes[photo] == str(file)
 
 
+@pytest.mark.slow
 @on_desktop
 def test_ten_files_in_quick_succession_end_with_the_last(page: Page) -> None:
     for number in range(10):
