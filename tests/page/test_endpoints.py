@@ -69,6 +69,7 @@ def distances(png: str) -> tuple[float, float]:
     return change[: half - 3].mean(), change[half + 3 :].mean()
 
 
+@pytest.mark.slow
 def test_a_program_says_with_a_mask_what_stays_like_the_photo(client: Client, tmp_path: Path) -> None:
     *_, plain = client.predict(**large_request(faces=False))
     *_, kept = client.predict(**large_request(faces=False, keep=half_white(tmp_path)))

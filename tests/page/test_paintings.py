@@ -138,6 +138,7 @@ def test_a_forged_record_of_any_shape_is_shown_as_nothing() -> None:
     HANDLERS.forget_paintings(session, gr.EventData(None, {"ids": [None, {}, "x"]}))
 
 
+@pytest.mark.slow
 def test_a_picture_reopened_after_another_can_be_continued(every_update: None) -> None:
     session = Session()
     first, second = painted(session), painted(session, PAINTING)

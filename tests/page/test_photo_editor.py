@@ -107,6 +107,7 @@ def test_a_broken_photo_or_drawing_costs_one_sentence(tmp_path: Path) -> None:
     assert nothing[EDITOR.keep] is None
 
 
+@pytest.mark.slow
 def test_a_mask_is_in_the_record_and_more_keeps_the_same_parts(
     every_update: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
