@@ -16,7 +16,7 @@ import gradio
 import pytest
 from PIL import Image
 
-from page import controls, worker
+from page import controls, examples, worker
 from page.session import Session
 from page.worker import Request, RunEnd
 from styletransfer import PRESETS, Settings, weights
@@ -139,6 +139,21 @@ def test_a_run_in_another_process_is_shown_and_saved(zero_gpu: list[int]) -> Non
     assert "Step 12 of 12" in last[COMPONENTS.status]
     assert max(Image.open(last[COMPONENTS.download]).size) == 64
     assert zero_gpu == [15]
+
+
+def test_sketches_are_painted_in_another_process_each_in_a_call_of_its_own(
+    zero_gpu: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("page.sketches.SKETCH_SIZE", 64)
+    monkeypatch.setattr("page.handlers.styles", lambda: examples.styles()[:2])
+    session = Session(is_open=True)
+    values = controls.slider_values(Settings()).values()
+    HANDLERS.try_styles(session, {"path": str(PHOTO)}, None, "balanced", *values)
+    *_, last = HANDLERS.watch_sketches(session)
+    assert session.sketches
+    assert all(picture and Path(picture).is_file() for picture in session.sketches.wall.pictures)
+    assert [tile["waits"] for tile in last[COMPONENTS.wall]["tiles"]] == [False, False]
+    assert zero_gpu == [15, 15]
 
 
 def test_a_change_reaches_a_run_in_another_process(zero_gpu: list[int]) -> None:
