@@ -79,7 +79,7 @@ SCROLL_TO = """() => setTimeout(() => {{
     const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth";
     document.getElementById({})?.scrollIntoView({{ behavior, block: "start" }});
 }}, 100)"""
-SCROLL_TO_PICTURE = SCROLL_TO.format('innerWidth > 840 ? "desk" : "stage"')
+SCROLL_TO_PICTURE = SCROLL_TO.format('innerWidth > 840 ? "desk" : "picture"')
 SCROLL_TO_WALL = SCROLL_TO.format('"wall-part"')
 # The host may add query parameters of its own, so this tests for the page's.
 READ_TAB = f"""session => [session, visit.token(),
