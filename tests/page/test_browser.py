@@ -177,7 +177,7 @@ def test_a_person_saves_the_picture_and_restores_its_settings_by_link_and_by_fil
     ("page", "scheme"),
     [
         pytest.param((1280, 900), "light", id="desktop-light", marks=pytest.mark.slow),
-        pytest.param((390, 844), "dark", id="phone-dark"),
+        pytest.param((390, 844), "dark", id="phone-dark", marks=pytest.mark.slow),
         pytest.param((1280, 900), "dark", id="desktop-dark", marks=pytest.mark.slow),
         pytest.param((390, 844), "light", id="phone-light", marks=pytest.mark.slow),
     ],

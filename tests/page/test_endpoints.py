@@ -79,6 +79,7 @@ def test_a_program_says_with_a_mask_what_stays_like_the_photo(client: Client, tm
     assert not metadata.is_masked(plain)
 
 
+@pytest.mark.slow
 def test_the_likeness_of_a_program_takes_the_place_of_the_weight(client: Client) -> None:
     *_, named = client.predict(**large_request(iterations=2, likeness="keep my photo", content_weight=0.1))
     *_, weighed = client.predict(**large_request(iterations=2, content_weight=0.1))
