@@ -35,6 +35,10 @@ GIVE_FILES_TO_UPLOADS = f"({Path(__file__).with_suffix('.js').read_text('utf-8')
 """JavaScript for the head of the page, so that no file comes before it."""
 
 
+File = dict[str, Any] | None
+"""What a drop zone or an upload holds, without preprocessing: see `file_path`."""
+
+
 def drop_zone(label: str, *, webcam: bool = False, visible: Any = True) -> gr.Image:
     """Build a drop zone.
 
@@ -57,7 +61,7 @@ def upload_of(zone_id: str) -> gr.UploadButton:
     return gr.UploadButton(f"Upload: {zone_id}", visible="hidden", elem_id=f"{zone_id}-upload")
 
 
-def file_path(value: dict[str, Any] | None) -> str | None:
+def file_path(value: File) -> str | None:
     """Return the path of the file in a drop zone or an upload, given its value without preprocessing; None if empty."""
     return value["path"] if value else None
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import functools
 import inspect
-import io
 import re
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -18,6 +16,8 @@ from gradio.data_classes import ImageData
 from gradio.exceptions import InvalidPathError
 from gradio.route_utils import CustomCORSMiddleware
 from PIL import Image
+
+from .pictures import to_data_url
 
 Fetch = Callable[[str], Coroutine[Any, Any, httpx.Response]]
 
@@ -74,9 +74,7 @@ def _postprocess_inline_if_disk_is_full(self: gr.Image, value: Any) -> Any:
     except OSError:
         if not isinstance(value, Image.Image):
             raise
-        jpeg = io.BytesIO()
-        value.save(jpeg, "JPEG", quality=90)
-        return ImageData(url="data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode())
+        return ImageData(url=to_data_url(value))
 
 
 _original = {name: getattr(processing_utils, name) for name in ("_check_allowed", "check_all_files_in_cache")}

@@ -23,12 +23,12 @@ from styletransfer.settings import LIKENESS
 from . import share_link
 from .config import DEFAULT_PRESET, ServerConfig
 from .controls import CONTROLS, LABELS, find_preset, get_preset, slider_values, to_settings
-from .drop_zones import READING, file_path
+from .drop_zones import READING, File, file_path
 from .examples import FIRST_EXAMPLE, example_name, examples, random_style, sample_photos, style_tiles, styles
 from .paintings import PICTURES, Record, make_record, read_event, read_record
-from .photo_editor import PhotoEditor
+from .photo_editor import Changes, PhotoEditor
 from .results import SavedResult, name_result
-from .run import GRACE_SECONDS, Run
+from .run import GRACE_SECONDS, Run, log_job
 from .session import VISITS, Desk, Session
 from .sketches import Sketches
 from .status import NOTHING_PAINTED, describe_place, describe_progress, describe_sketches, plot_losses, status_html
@@ -50,11 +50,6 @@ BUSY_VISIT = "A picture of this visit is on, perhaps in another tab: stop it fir
 LOST_PLACE = "Your place in the queue was lost while this page was away: press Paint again."
 SETTINGS_LEFT_OUT = "Some of them are not on this page and were left out; the command line has them all."
 log = logging.getLogger(__name__)
-
-File = dict[str, Any] | None
-"""What a drop zone holds: see `drop_zones.file_path`."""
-Changes = dict[Any, Any]
-"""New values by component. A component that is left out stays as it is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +115,7 @@ def explain_refusal(size: Any, preset: str) -> Iterator[None]:
     try:
         yield
     except StyleTransferError as error:
-        log.info("job size=%s preset=%s seconds=0.0 evaluations=0 outcome=refused", size, preset)
+        log_job(size, preset, 0.0, 0, "refused")
         raise gr.Error(str(error), title="Cannot paint this", print_exception=False) from error
 
 

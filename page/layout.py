@@ -282,8 +282,8 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     settings = [c.preset, *sliders]
     inputs = [c.session, c.photo, c.painting, *settings, c.second_painting]
     to_paint = [*inputs, c.named_likeness, c.keep]
-    buttons = [c.start, c.surprise, c.more, c.pause, c.stop, c.offer, c.save_jpeg, c.download, c.save_film]
-    buttons += [c.try_styles]
+    buttons = [c.start, c.surprise, c.more, c.pause, c.stop, c.offer, c.try_styles]
+    buttons += [c.save_jpeg, c.download, c.save_film]
     progress = [c.viewer, c.status, c.plot, c.download]
     files = [c.save_jpeg, c.save_film, c.save_webp, c.film_part, c.film]
     results = [c.download, *files, c.viewer, c.strip]
@@ -303,8 +303,8 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     c.styles.select(
         handlers.choose_style, [c.session, *chosen], [*starting, c.painting, c.offer_text], **raw, **at_once
     )
-    c.paint_next.click(handlers.paint_next, c.session, [c.offer, c.status], **at_once)
-    c.paint_now.click(handlers.paint_now, c.session, [c.offer, c.status], **at_once)
+    c.paint_next.click(handlers.paint_next, c.session, c.offer, **at_once)
+    c.paint_now.click(handlers.paint_now, c.session, c.offer, **at_once)
     c.go.change(None, js=SCROLL_TO_PICTURE)
     done = c.go.change(handlers.paint_on_page, to_paint, progress, api_visibility="private", **watching, **raw)
 

@@ -9,7 +9,6 @@ in it.
 from __future__ import annotations
 
 import base64
-import io
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,13 +21,13 @@ from styletransfer import Settings, StyleTransferError, images, metadata
 
 from .drop_zones import READING
 from .examples import EXAMPLES, example_name
+from .pictures import JPEG_URL, to_data_url
 from .results import SavedResult
 from .session import VISITS, Session
 from .storage import VISIT_PREFIX
 
 RECORD_SIZE = 320  # pixels of the long side
 MAX_RECORD_CHARACTERS = 300_000  # of the picture that comes back; one of ours has about 40,000
-JPEG_URL = "data:image/jpeg;base64,"
 PICTURES = ("photo", "painting", "second painting")
 SCRIPT = Path(__file__).with_suffix(".js")
 TEMPLATE = """
@@ -75,13 +74,11 @@ def make_record(result: SavedResult) -> dict[str, Any]:
     """Return the record of a result. Raises PictureError if its picture is no longer there."""
     picture = images.load(result.file).image
     picture.thumbnail((RECORD_SIZE, RECORD_SIZE))
-    jpeg = io.BytesIO()
-    picture.save(jpeg, "JPEG", quality=80)
     return {
         "id": result.id,
         "date": result.date,
         "caption": result.name.caption,
-        "picture": JPEG_URL + base64.b64encode(jpeg.getvalue()).decode(),
+        "picture": to_data_url(picture, quality=80),
         "settings": metadata.to_json(result.settings),
         "masked": result.keep is not None,
         "photo": example_name(result.photo, "content") or result.photo,

@@ -19,7 +19,8 @@ from styletransfer import PictureError, Settings
 
 from . import photo_tools
 from .controls import control
-from .drop_zones import READING, file_path
+from .drop_zones import READING, File, file_path
+from .pictures import to_data_url
 from .session import Session
 
 JAVASCRIPT = Path(__file__).with_suffix(".js").read_text("utf-8")
@@ -84,7 +85,7 @@ SCROLL_TO_EDITOR = """() => setTimeout(() => document.querySelector(":is(#crop-p
 FULL_DISK = "The disk of this server is full, so the photo could not be changed: try again later."
 
 Changes = dict[Any, Any]
-File = dict[str, Any] | None
+"""New values by component. A component that is left out stays as it is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,9 +158,9 @@ class PhotoEditor:
             return gr.skip()
         try:
             with READING:
-                shown = {"photo": photo_tools.to_data_url(photo_tools.shrink(path, photo_tools.EDITING_SIZE))}
+                shown = {"photo": to_data_url(photo_tools.shrink(path, photo_tools.EDITING_SIZE))}
                 if mask_path:
-                    shown["mask"] = photo_tools.to_data_url(photo_tools.make_transparent(mask_path), is_drawing=True)
+                    shown["mask"] = to_data_url(photo_tools.make_transparent(mask_path), is_drawing=True)
         except PictureError as error:
             return self._notify(str(error))
         session.photo_on_editor = path
@@ -240,7 +241,7 @@ def count_faces(number: int) -> str:
 
 def describe_kept(sentence: str, picture: Any = None, alternative: str = "") -> str:
     """Return a sentence as HTML, beside the picture that it is about."""
-    image = f'<img src="{photo_tools.to_data_url(picture)}" alt="{alternative}">' if picture else ""
+    image = f'<img src="{to_data_url(picture)}" alt="{alternative}">' if picture else ""
     return f"<figure>{image}<figcaption>{sentence}</figcaption></figure>"
 
 

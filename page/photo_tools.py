@@ -6,7 +6,6 @@ All of it works on files: a new one is made in the visit's folder, and the photo
 from __future__ import annotations
 
 import base64
-import io
 import math
 import tempfile
 from collections.abc import Mapping
@@ -20,12 +19,13 @@ from PIL import Image, ImageDraw
 from styletransfer import PictureError, faces, images
 from styletransfer.faces import Face
 
+from .pictures import PNG_URL
+
 MASK_SIZE = 512  # pixels of the long side; the engine's masks are no finer
 EDITING_SIZE = 1024  # pixels of the long side of the photo that is drawn on
 SHOWN_SIZE = 192  # pixels of the long side of what only shows where
 MARK_COLOUR = (214, 0, 108)
 MARK_OPACITY = 140  # of 255
-PNG_URL, JPEG_URL = "data:image/png;base64,", "data:image/jpeg;base64,"
 JPEG: Mapping[str, Any] = {"quality": 98, "subsampling": 0}  # four turns change a photo by about one grey level
 
 
@@ -126,13 +126,6 @@ def shrink(path: str, size: int) -> Image.Image:
     picture = images.load(path).image
     picture.thumbnail((size, size))
     return picture
-
-
-def to_data_url(picture: Image.Image, *, is_drawing: bool = False) -> str:
-    """Return a picture as an address that has the whole of it inside: a JPEG, or a PNG for a drawing."""
-    content = io.BytesIO()
-    picture.save(content, "PNG" if is_drawing else "JPEG")
-    return (PNG_URL if is_drawing else JPEG_URL) + base64.b64encode(content.getvalue()).decode()
 
 
 def _save_beside(picture: Image.Image, original: str, folder: Path) -> str:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import gradio as gr
 
@@ -29,6 +29,12 @@ RUNS: set[Run] = set()  # those that are on, or wait for their turn
 OUTCOMES = {RunEnd.FINISHED: "finished", RunEnd.STOPPED: "stopped"}
 log = logging.getLogger(__name__)
 Shown = TypeVar("Shown")
+
+
+def log_job(size: Any, preset: str, seconds: float, evaluations: int, outcome: str) -> None:
+    """Write the one line that the log has for each run, or for a request that is refused."""
+    facts = size, preset, seconds, evaluations, outcome
+    log.info("job size=%s preset=%s seconds=%.1f evaluations=%d outcome=%s", *facts)
 
 
 class Watched(Generic[Shown]):
@@ -188,8 +194,7 @@ class Run(Watched[Update]):
             RUNS.discard(self)
             seconds = max(time.monotonic() - began, 0.0)
             steps = self._latest.iteration if self._latest else 0
-            facts = self.request.settings.size, self._preset, seconds, steps, self._outcome
-            log.info("job size=%s preset=%s seconds=%.1f evaluations=%d outcome=%s", *facts)
+            log_job(self.request.settings.size, self._preset, seconds, steps, self._outcome)
             if self._outcome == "finished":
                 DURATIONS.add(self._preset, self.request.settings, seconds)
             self.control.forget()

@@ -20,7 +20,7 @@ from styletransfer import PRESETS, Settings
 from . import worker
 from .config import ServerConfig
 from .queue import DURATIONS, QUEUE, Entry, Place
-from .run import OUTCOMES, SECONDS_PER_LOOK, Watched
+from .run import OUTCOMES, SECONDS_PER_LOOK, Watched, log_job
 from .worker import Failure, Request, RunControl, RunEnd, Update
 
 SKETCH = "sketch"  # in place of a preset's name, in the log and in estimates
@@ -155,8 +155,7 @@ class Sketches(Watched[Wall]):
         finally:
             self._remaining = None
             seconds = time.monotonic() - began
-            facts = self._settings.size, SKETCH, seconds, steps, outcome
-            log.info("job size=%s preset=%s seconds=%.1f evaluations=%d outcome=%s", *facts)
+            log_job(self._settings.size, SKETCH, seconds, steps, outcome)
             if outcome == "finished":
                 DURATIONS.add(SKETCH, self._settings, seconds)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
-from gradio.data_classes import FileData
+
+from .pictures import picture_of
 
 SCRIPT = Path(__file__).with_suffix(".js").read_text("utf-8")
 
@@ -39,8 +40,3 @@ def tiles_value(tiles: Sequence[Tile], chosen: int | None = None) -> dict[str, A
     """Return the value that shows these tiles, with a ring around the `chosen` one."""
     shown = [{"picture": picture_of(tile.picture), "name": tile.name, "waits": tile.is_waiting} for tile in tiles]
     return {"tiles": shown, "chosen": chosen}
-
-
-def picture_of(path: str | None) -> dict[str, Any] | None:
-    """Return a file as it stands in the value of a gr.HTML; Gradio adds its address."""
-    return FileData(path=path).model_dump() if path else None

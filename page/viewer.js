@@ -69,14 +69,13 @@ document.addEventListener("fullscreenchange", () => document.fullscreenElement |
 document.addEventListener("keydown", ({ key }) => key === "Escape" && figure.matches(".whole") && fill(false));
 
 // The picture itself, through the share sheet of a phone, or else as a copy.
-const MADE_HERE = "Painted with Photo to painting";
 share.addEventListener("click", async () => {
   const { url } = props.value.picture;
   const blob = await (await fetch(url)).blob();
   const file = new File([blob], decodeURIComponent(url.split("/").pop()), { type: blob.type });
   try {
     if (navigator.canShare?.({ files: [file] })) {
-      await navigator.share({ files: [file], title: MADE_HERE });
+      await navigator.share({ files: [file], title: document.title });
     } else {
       await navigator.clipboard.write([new ClipboardItem({ "image/png": toPng(blob) })]);
       caption.textContent = "The picture is copied: paste it into a message.";

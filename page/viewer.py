@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,7 @@ import gradio as gr
 from PIL import Image
 
 from .examples import Example, pair_name
-from .tiles import picture_of
+from .pictures import picture_of, to_data_url
 
 TEMPLATE = """<figure class="viewer">
   <div class="frame">
@@ -34,12 +32,12 @@ def build_viewer(value: dict[str, Any]) -> gr.HTML:
 
 def show_painting(picture: Image.Image) -> dict[str, Any]:
     """Return the value that shows a picture which is being painted, without a file of it on the server's disk."""
-    return _value(_address(picture), None, "The picture as it is being painted", "", is_own=True)
+    return _value(to_data_url(picture), None, "The picture as it is being painted", "", is_own=True)
 
 
 def show_small(picture: Image.Image | None, before: str | None) -> dict[str, Any]:
     """Return the value that shows a small copy of a picture, if there is one, and its photo."""
-    return _value(picture and _address(picture), before, "A small copy of the picture", "A small copy.", is_own=True)
+    return _value(picture and to_data_url(picture), before, "A small copy of the picture", "A small copy.", is_own=True)
 
 
 def show_result(picture: str, before: str | None) -> dict[str, Any]:
@@ -52,12 +50,6 @@ def show_example(example: Example) -> dict[str, Any]:
     """Return the value that shows the finished result of an example beside its photo."""
     label = f"An example: {pair_name(example.photo, [example.painting])}"
     return _value(picture_of(example.result), example.photo, label, label, split=0.5)
-
-
-def _address(picture: Image.Image) -> str:
-    jpeg = io.BytesIO()
-    picture.save(jpeg, "JPEG", quality=90)
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode()
 
 
 def _value(

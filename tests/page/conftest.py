@@ -23,7 +23,7 @@ from page.config import ServerConfig
 from page.weights_download import Vgg19Download
 from styletransfer import optimize, weights
 from tests.data import ROOT
-from tests.page.helpers import MINUTE, NEVER_EARLY
+from tests.page.helpers import MINUTE, NEVER_EARLY, fail_on_errors
 
 
 @pytest.fixture(scope="session")
@@ -55,13 +55,10 @@ def page(url: str, browser: Browser, request: pytest.FixtureRequest) -> Iterator
     page = browser.new_page(viewport={"width": width, "height": height})
     page.set_default_timeout(MINUTE)
     expect.set_options(timeout=MINUTE)
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.goto(url)
-    yield page
-    page.close()
-    assert not errors
+    with fail_on_errors(page):
+        page.goto(url)
+        yield page
+        page.close()
 
 
 @pytest.fixture

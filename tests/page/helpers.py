@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from page import controls, layout
 from page.config import ServerConfig
 from page.handlers import Handlers
 from page.session import Session
-from styletransfer import PRESETS, Settings
+from page.worker import Request, Update
+from styletransfer import PRESETS, Losses, Settings
 from tests.data import PAINTING, PHOTO
 
 MINUTE = 60_000  # milliseconds
@@ -136,3 +138,33 @@ class Pressed:
 
     def __init__(self, index: int) -> None:
         self.index = index
+
+
+def make_update(request: Request, **changes: Any) -> Update:
+    """What a run shows of a picture that nothing has painted."""
+    shown: dict[str, Any] = {
+        "picture": Image.new("RGB", (32, 24)),
+        "losses": [Losses(*[1.0] * len(Losses._fields))],
+        "marks": {},
+        "iteration": 1,
+        "iterations": 2,
+        "size": 32,
+        "seconds": 10.0,
+        "remaining": 40.0,
+        "settings": request.settings,
+        "backbone": "vgg16",
+        "notes": (),
+        "masked": False,
+        "end": None,
+    }
+    return Update(**{**shown, **changes})
+
+
+@contextmanager
+def fail_on_errors(page: Page) -> Iterator[None]:
+    """Errors in the console of the page fail the test."""
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    yield
+    assert not errors

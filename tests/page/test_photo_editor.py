@@ -13,11 +13,12 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from page import photo_tools, session
+from page import session
+from page.pictures import to_data_url
 from page.session import Session
 from styletransfer import images, metadata
 from tests.data import PAINTING, PHOTO, ROOT
-from tests.page.helpers import COMPONENTS, HANDLERS, MINUTE, SMALL, more, slider, uploaded
+from tests.page.helpers import COMPONENTS, HANDLERS, MINUTE, SMALL, fail_on_errors, more, slider, uploaded
 
 ASTRONAUT = ROOT / "examples" / "content" / "astronaut.jpg"
 EDITOR = COMPONENTS.photo_editor
@@ -27,7 +28,7 @@ def mask_left_half(visit: Session, photo: str) -> str:
     """Mark the left half of the photo as the page does, and return the mask."""
     mask = Image.new("L", (60, 40))
     mask.paste(255, (0, 0, 30, 40))
-    drawing = photo_tools.to_data_url(mask, is_drawing=True)
+    drawing = to_data_url(mask, is_drawing=True)
     return str(EDITOR.take_mask(visit, uploaded(Path(photo)), {"drawing": drawing})[EDITOR.keep])
 
 
@@ -158,16 +159,13 @@ def visitor(url: str, browser: Browser, request: pytest.FixtureRequest) -> Itera
     page = context.new_page()
     page.set_default_timeout(MINUTE)
     expect.set_options(timeout=MINUTE)
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.goto(url)
-    page.set_input_files("#photo input[type=file]", PHOTO)
-    expect(page.locator("#photo img")).to_be_visible()
-    page.locator("#styles .tile").first.click()
-    yield page
-    context.close()
-    assert not errors
+    with fail_on_errors(page):
+        page.goto(url)
+        page.set_input_files("#photo input[type=file]", PHOTO)
+        expect(page.locator("#photo img")).to_be_visible()
+        page.locator("#styles .tile").first.click()
+        yield page
+        context.close()
 
 
 def drag(page: Page, on: Locator, start: tuple[float, float], end: tuple[float, float]) -> None:

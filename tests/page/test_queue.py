@@ -13,16 +13,15 @@ from typing import Any
 
 import gradio as gr
 import pytest
-from PIL import Image
 
 from page import handlers, run, worker
 from page.queue import MAX_WAITING, Durations, Place, Queue, QueueFullError
 from page.session import Session
 from page.status import describe_place
 from page.worker import Request, RunControl, RunEnd, Update
-from styletransfer import PRESETS, Losses, Settings
+from styletransfer import PRESETS, Settings
 from tests.data import PAINTING, PHOTO
-from tests.page.helpers import COMPONENTS, HANDLERS, SMALL, Pressed, paint, uploaded
+from tests.page.helpers import COMPONENTS, HANDLERS, SMALL, Pressed, make_update, paint, uploaded
 
 
 def unknown() -> None:
@@ -149,21 +148,7 @@ class Painter:
                 pass
 
     def update(self, request: Request, step: int, end: RunEnd | None) -> Update:
-        return Update(
-            picture=Image.new("RGB", (32, 24)),
-            losses=[Losses(*[1.0] * len(Losses._fields))],
-            marks={},
-            iteration=step,
-            iterations=2,
-            size=32,
-            seconds=10.0,
-            remaining=40.0,
-            settings=request.settings,
-            backbone="vgg16",
-            notes=(),
-            masked=False,
-            end=end,
-        )
+        return make_update(request, iteration=step, end=end)
 
 
 @pytest.fixture

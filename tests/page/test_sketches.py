@@ -17,9 +17,9 @@ from page.examples import styles
 from page.queue import QUEUE, Durations, Queue
 from page.session import VISITS, Session
 from page.worker import Failure, Request, RunControl, RunEnd, Update
-from styletransfer import PRESETS, Losses
+from styletransfer import PRESETS
 from tests.data import PAINTING, PHOTO
-from tests.page.helpers import COMPONENTS, HANDLERS, Pressed, on_both, paint, positions, slider, uploaded
+from tests.page.helpers import COMPONENTS, HANDLERS, Pressed, make_update, on_both, paint, positions, slider, uploaded
 
 STYLES = [path for path, _ in styles()]
 
@@ -44,21 +44,8 @@ class Painter:
         yield self.update(request, number, RunEnd.STOPPED if control.stopped else RunEnd.FINISHED)
 
     def update(self, request: Request, number: int, end: RunEnd | None) -> Update:
-        return Update(
-            picture=Image.new("RGB", (32, 24), (20 * number, 100, 100)),
-            losses=[Losses(*[1.0] * len(Losses._fields))],
-            marks={},
-            iteration=12,
-            iterations=12,
-            size=32,
-            seconds=2.0,
-            remaining=0.0,
-            settings=request.settings,
-            backbone="vgg16",
-            notes=(),
-            masked=False,
-            end=end,
-        )
+        picture = Image.new("RGB", (32, 24), (20 * number, 100, 100))
+        return make_update(request, picture=picture, iteration=12, iterations=12, seconds=2.0, remaining=0.0, end=end)
 
 
 @pytest.fixture
