@@ -67,6 +67,24 @@ def test_a_style_pressed_during_a_run_is_offered_next_or_now(page: Page, when: s
 
 @pytest.mark.slow
 @on_both
+def test_the_picture_is_in_sight_while_it_is_painted(page: Page) -> None:
+    page.locator("#samples .tile").nth(1).click()
+    expect(page.locator("#photo img")).to_be_visible()
+    press_style(page, "Stained glass")
+    expect(page.locator("#preview img")).to_be_visible()  # the server has both
+    page.locator("#paint").click()
+    expect(page.locator("#desk")).to_have_attribute("data-painted", "true")
+    page.wait_for_timeout(1500)  # until the page has scrolled
+    box = page.locator("#result .frame").bounding_box()
+    assert box and page.viewport_size
+    assert box["y"] >= 0
+    assert box["y"] + box["height"] <= page.viewport_size["height"]
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#status")).to_contain_text("Stopped:")
+
+
+@pytest.mark.slow
+@on_both
 def test_what_is_missing_is_said_in_its_box_until_it_is_there(page: Page) -> None:
     page.locator("#paint").click()
     expect(page.locator("#photo-notice")).to_contain_text("Choose a photo first")
