@@ -46,8 +46,14 @@
     if (file.size > limit()) return say(zone, tooLarge(), true);
     onTheirWay.set(file.name, zone);
     say(zone, `${file.name} is on its way …`);
-    const input = document.getElementById(`${zone.id}-upload`).previousElementSibling;
-    input.files = first.files;
+    giveToUpload(`${zone.id}-upload`, first.files);
+  };
+
+  // A file may come while Gradio is still building the page: the drop zone is there before its upload.
+  const giveToUpload = (id, files) => {
+    const input = document.getElementById(id)?.previousElementSibling;
+    if (!input) return setTimeout(giveToUpload, 50, id, files);
+    input.files = files;
     input.dispatchEvent(new Event("change", { bubbles: true }));
   };
 

@@ -167,4 +167,4 @@ def fail_on_errors(page: Page) -> Iterator[None]:
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     yield
-    assert not errors
+    assert not errors, errors

@@ -102,6 +102,21 @@ def test_every_format_of_any_type_is_shown_and_painted(page: Page, give: Callabl
         expect(page.get_by_role("button", name="Paint", exact=True)).to_be_enabled()
 
 
+@on_desktop
+def test_a_photo_that_is_chosen_while_the_page_is_still_being_built_is_not_lost(page: Page) -> None:
+    page.wait_for_selector("#photo-upload", state="attached")
+    page.evaluate(
+        """() => {
+          const upload = document.getElementById("photo-upload"), input = upload.previousElementSibling;
+          const place = document.createComment(""); input.before(place);
+          upload.remove(); input.remove();
+          setTimeout(() => { place.after(input); input.after(upload); }, 500);
+        }"""
+    )
+    choose(page, "#photo", "mine.png", encode(PICTURE, "PNG"), "image/png")
+    assert_shown(page, "#photo", "mine.png")
+
+
 @pytest.mark.slow
 @on_both
 def test_a_file_that_is_no_picture_is_refused_in_a_sentence_and_the_picture_before_it_stays(page: Page) -> None:
