@@ -55,6 +55,7 @@ def test_iterating_in_a_subprocess_gives_every_item_and_notices_a_failure():
         list(iterate_in_subprocess(next, iter([])))
 
 
+@pytest.mark.slow
 def test_the_plain_loop_paints_from_the_photo(network, photo, painting):
     P, S = plain.to_tensor(plain.resize(photo, 64)), plain.to_tensor(plain.resize(painting, 64))
     steps = list(plain.paint(network, P, S, 1, 1e7, 30))
@@ -146,6 +147,7 @@ def test_a_picture_of_another_size_is_judged_at_the_photos(network, photo, paint
     assert Evaluator(network, photo, painting, 96).evaluate(larger).structure > 0.9
 
 
+@pytest.mark.slow
 def test_the_score_prefers_what_the_plain_loop_has_painted(network, photo, painting):
     score = measure.Score(network, photo, painting, 128, 1, 1e7)
     P, S = plain.to_tensor(score.photo), plain.to_tensor(plain.resize(painting, 128))

@@ -212,6 +212,7 @@ def test_an_upload_to_a_name_that_the_hub_does_not_allow_is_refused(space: str) 
     assert "the Hub allows no such name" in refused_upload(ROOT, space)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("environment", "said"),
     [
@@ -235,7 +236,8 @@ def test_an_upload_without_a_network_is_refused_in_one_sentence(environment: dic
     assert re.search(said, done.stderr.splitlines()[-1]), done.stderr
 
 
-@pytest.mark.parametrize("zero_gpu", ["", pytest.param("true", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("zero_gpu", ["", "true"])
 def test_the_page_warms_up_once_it_is_open_but_not_on_a_zero_gpu(zero_gpu: str) -> None:
     script = """
 import time, gradio, app

@@ -69,7 +69,12 @@ def test_pictures_of_one_colour_do_not_break_it(colours):
 
 
 @pytest.mark.parametrize(
-    ("colours", "nearer"), [("matched", "photo"), ("luminance", "photo"), ("painting", "painting")]
+    ("colours", "nearer"),
+    [
+        ("matched", "photo"),
+        pytest.param("luminance", "photo", marks=pytest.mark.slow),
+        pytest.param("painting", "painting", marks=pytest.mark.slow),
+    ],
 )
 def test_the_result_has_the_colours_that_were_asked_for(colours, nearer, vgg16, sunset, forest):
     settings = Settings(size=64, iterations=15, stages=1, colours=colours, style_weight=1e9)

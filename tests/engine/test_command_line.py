@@ -394,7 +394,7 @@ def test_help_has_every_flag_with_its_range_and_default() -> None:
     assert "[conv1_1,conv2_1,conv3_1,conv4_1,conv5_1]" in done.stdout
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+@pytest.mark.parametrize("encoding", ["ascii", pytest.param("cp1252", marks=pytest.mark.slow)])
 def test_help_prints_in_an_encoding_without_greek_letters(encoding: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "styletransfer", "--help"],

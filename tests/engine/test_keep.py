@@ -107,6 +107,7 @@ def astronaut() -> Image.Image:
     return Image.open(ROOT / "examples" / "content" / "astronaut.jpg").convert("RGB").resize((256, 256))
 
 
+@pytest.mark.slow
 def test_a_face_is_kept_by_default_and_not_without_faces(astronaut, painting, vgg16):
     (face,) = faces.find_faces(astronaut)
     changes, notes = [], []
@@ -152,8 +153,14 @@ def test_a_mask_and_a_face_are_both_kept(photo, painting, vgg16, monkeypatch):
     assert with_face.losses == with_mask.losses
 
 
-@pytest.mark.parametrize("objective", ["auto", "neighbours", "moments"])
-@pytest.mark.parametrize("flat", ["photo", "painting", "both"])
+@pytest.mark.parametrize(
+    ("flat", "objective"),
+    [
+        pytest.param(flat, objective, marks=() if (flat, objective) == ("both", "auto") else pytest.mark.slow)
+        for flat in ("photo", "painting", "both")
+        for objective in ("auto", "neighbours", "moments")
+    ],
+)
 def test_a_picture_of_one_colour_is_painted_without_a_loss_that_is_no_number(flat, objective, photo, painting, vgg16):
     plain = Image.new("RGB", (96, 80), (90, 120, 200))
     content = photo if flat == "painting" else plain

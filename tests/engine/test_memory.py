@@ -26,6 +26,7 @@ print(kept, resident() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(memory._glibc is None, reason="another C library")
 def test_freed_memory_is_kept_during_a_run_and_given_back_after_it() -> None:
     done = subprocess.run([sys.executable, "-c", GIVES_BACK], stdout=subprocess.PIPE, text=True, check=True)

@@ -80,6 +80,7 @@ def small(**values: object) -> Settings:
     return Settings(**{"size": 192, "stages": 2, "iterations": 3, "tolerance": 0, **values})
 
 
+@pytest.mark.slow
 def test_more_likeness_is_nearer_to_the_photo(photo, painting, vgg16):
     P = dict(vgg16.activations(images.to_tensor(photo, (96, 64)), ["conv4_2"]))["conv4_2"]
     distances = []

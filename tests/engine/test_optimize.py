@@ -393,6 +393,7 @@ def test_a_run_ends_early_once_nothing_visible_changes_and_says_so(photo, vgg16)
     assert not any(frame.notes for frame in frames[:-1])
 
 
+@pytest.mark.slow
 def test_a_coarse_stage_that_ends_early_leaves_the_finer_ones_their_share(photo, vgg16):
     settings = quick(size=192, stages=2, iterations=90, style_weight=1, tv_weight=0, tolerance=0.4)
     sizes = [frame.size for frame in stylize(photo, photo, settings, backbone=vgg16)]
@@ -458,6 +459,7 @@ def test_content_weighs_more_in_coarser_stages_of_gram_matrices(paint, photo, pa
     assert second.losses.content == pytest.approx(2 * usual, rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["gram", "moments"])
 def test_a_stage_at_which_the_paintings_pattern_is_gone_is_left_out_and_its_work_done_later(objective, photo, vgg16):
     lines = np.zeros((192, 192, 3), np.uint8)

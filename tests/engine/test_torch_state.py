@@ -105,13 +105,13 @@ def losses_of(frames: Iterator[Frame]) -> list[tuple[float, ...]]:
     return [tuple(frame.losses) for frame in frames if frame.iteration]
 
 
-QUICK = ("inference mode", "float64 by default", "meta device by default", "autocast")  # the others are slow tests
+QUICK = ("inference mode", "float64 by default", "meta device by default")  # the others are slow tests
+SOME_STATES = [
+    pytest.param(enter, id=name, marks=() if name in QUICK else pytest.mark.slow) for name, enter in STATES.items()
+]
 
 
-@pytest.mark.parametrize(
-    "enter",
-    [pytest.param(enter, id=name, marks=() if name in QUICK else pytest.mark.slow) for name, enter in STATES.items()],
-)
+@pytest.mark.parametrize("enter", SOME_STATES)
 def test_a_state_of_the_callers_changes_no_run_and_poisons_no_later_one(enter, paint, expected):
     with enter():
         set_by_caller = state()
@@ -148,7 +148,7 @@ def test_closing_a_run_halfway_leaves_the_callers_state(paint):
         assert state() == before
 
 
-@pytest.mark.parametrize("enter", STATES.values(), ids=STATES)
+@pytest.mark.parametrize("enter", SOME_STATES)
 def test_the_choice_of_precision_is_made_in_any_state(enter, monkeypatch):
     monkeypatch.setattr(precision, "has_instructions", lambda: True)
     choose = precision.fastest_precision.__wrapped__

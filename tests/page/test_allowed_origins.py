@@ -85,6 +85,7 @@ def page(browser: Browser) -> Iterator[Page]:
     page.close()
 
 
+@pytest.mark.slow
 def test_a_script_of_an_allowed_site_uploads_calls_and_reads_the_answer(url: str, elsewhere: str, page: Page) -> None:
     page.goto(f"{elsewhere}/")
     answer = page.evaluate(CALL, url)

@@ -194,6 +194,7 @@ def test_a_run_that_takes_too_long_ends_with_its_picture() -> None:
     assert Image.open(last[COMPONENTS.download]).size
 
 
+@pytest.mark.slow
 def test_pressing_paint_many_times_at_once_makes_one_picture_after_the_other(evaluations: Counter[str]) -> None:
     def painted(_: int) -> Any:
         return list(HANDLERS.stylize(Session(), uploaded(PHOTO), uploaded(PAINTING), "quick", **SMALL))

@@ -93,6 +93,7 @@ def wait_for_end(evaluations: Counter[str]) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_a_visitor_who_leaves_ends_the_work_and_one_who_leaves_the_queue_never_starts_it(
     url: str, client: Client, connect: Callable[[str], Client], evaluations: Counter[str]
 ) -> None:

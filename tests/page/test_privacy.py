@@ -128,6 +128,7 @@ def test_a_link_from_another_site_opens_the_page(url: str) -> None:
     assert "Photo to painting" in httpx.get(url, headers=headers).text
 
 
+@pytest.mark.slow
 def test_a_real_browser_tells_the_other_sites_page_from_ours(url: str, browser: Browser) -> None:
     class Elsewhere(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

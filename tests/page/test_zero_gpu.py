@@ -141,6 +141,7 @@ def test_a_run_in_another_process_is_shown_and_saved(zero_gpu: list[int]) -> Non
     assert zero_gpu == [15]
 
 
+@pytest.mark.slow
 def test_sketches_are_painted_in_another_process_each_in_a_call_of_its_own(
     zero_gpu: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,6 +195,7 @@ def test_a_refusal_keeps_its_sentence_from_another_process(zero_gpu: list[int], 
         list(painted(Session(), 4, tmp_path / "notes.jpg"))
 
 
+@pytest.mark.slow
 def test_where_no_gpu_is_available_the_page_says_so(zero_gpu: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(request: Request) -> Iterator[Any]:
         raise RuntimeError("/schedule error")
