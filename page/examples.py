@@ -132,12 +132,12 @@ def sample_photos() -> list[str]:
 
 def sample_tiles() -> list[Tile]:
     """The photos for visitors without one."""
-    return [Tile(thumbnail(photo), photo_name(photo)) for photo in sample_photos()]
+    return [Tile(thumbnail(photo), photo_name(photo), file=photo) for photo in sample_photos()]
 
 
 def style_tiles(own: str | None = None) -> list[Tile]:
     """The styles, and in the end a tile for the visitor's own painting, of which `own` is the path."""
-    return [*(Tile(thumbnail(path), title) for path, title in styles()), Tile(own, "Your own")]
+    return [*(Tile(thumbnail(path), title, file=path) for path, title in styles()), Tile(own, "Your own")]
 
 
 def random_style(other_than: str | None) -> str:

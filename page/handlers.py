@@ -690,20 +690,20 @@ class Handlers:
             c.more: gr.update(interactive=False),
         }
 
-    def choose_sample(self, event: gr.SelectData) -> Changes:
-        """A sample photo was pressed."""
-        return {self.components.photo: sample_photos()[event.index], **self._notify(self.components.photo, "")}
+    def choose_sample(self) -> Changes:
+        """A sample photo was pressed, which the page has taken by itself."""
+        return self._notify(self.components.photo, "")
 
     def choose_style(
         self, session: Session, photo: File, painting: File, second_painting: File, event: gr.SelectData
     ) -> Changes:
-        """A style was pressed: take it, and paint with it at once if the visitor has painted before.
+        """A style was pressed, which the page has taken by itself; paint with it if the visitor has painted before.
 
         A run that waits for its turn will be painted with it. While one is on, offer to paint with it next, or now.
         """
         c, tile = self.components, style_tiles(session.own_painting)[event.index]
-        path = [*(style for style, _ in styles()), session.own_painting][event.index]  # the tile shows a thumbnail
-        chosen = {c.painting: path, **self._notify(c.painting, "")}
+        path = tile.file or tile.picture
+        chosen = self._notify(c.painting, "")
         if session.run and path and session.run.change_painting(path):
             return chosen
         if session.running:

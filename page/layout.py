@@ -22,7 +22,7 @@ from .photo_editor import build_photo_editor, connect_photo_editor
 from .session import Session
 from .share_link import PARAMETERS
 from .status import NOTHING_PAINTED
-from .tiles import build_tiles
+from .tiles import MARK_FILE, TAKE_FILE, build_tiles
 from .viewer import build_viewer, show_example
 from .weights_download import Vgg19Download
 from .worker import ZERO_GPU
@@ -300,9 +300,8 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     chosen = [c.photo, c.painting, c.second_painting]
     c.start.click(handlers.start_run, [c.session, *chosen], starting, **raw, **at_once)
     c.surprise.click(handlers.surprise, [c.session, *chosen], [*starting, c.photo, c.painting], **raw, **at_once)
-    c.styles.select(
-        handlers.choose_style, [c.session, *chosen], [*starting, c.painting, c.offer_text], **raw, **at_once
-    )
+    c.styles.select(None, c.styles, c.painting, js=TAKE_FILE)
+    c.styles.select(handlers.choose_style, [c.session, *chosen], [*starting, c.offer_text], **raw, **at_once)
     c.paint_next.click(handlers.paint_next, c.session, c.offer, **at_once)
     c.paint_now.click(handlers.paint_now, c.session, c.offer, **at_once)
     c.go.change(None, js=SCROLL_TO_PICTURE)
@@ -354,7 +353,9 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     turned = c.likeness.input(handlers.turn_likeness, c.likeness, α, **at_once)
     turned.then(handlers.steer, steering, **raw, **at_once)
     α.change(name_likeness, α, c.likeness, **at_once)
-    c.samples.select(handlers.choose_sample, None, [c.photo, c.notices[c.photo]], **at_once)
+    c.samples.select(None, c.samples, c.photo, js=TAKE_FILE)
+    c.photo.change(None, [c.photo, c.samples], c.samples, js=MARK_FILE)
+    c.samples.select(handlers.choose_sample, None, c.notices[c.photo], **at_once)
     c.examples.select(
         handlers.show_example, c.session, [c.photo, c.painting, *settings, *progress, *files, c.more], **at_once
     )
@@ -372,7 +373,6 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     )
     restored.then(handlers.steer, steering, **raw, **at_once)
     colours = c.controls["colours"]
-    # One after the other: Gradio writes each preview to a file named by its content, which may just be on its way out.
     gr.on(
         [colours.change, c.photo.change, c.painting.change],
         handlers.preview_colours,

@@ -1,4 +1,4 @@
-// A row of pictures to press. Its value is {tiles: [{picture, name, waits}], chosen}; a tile without a picture
+// A row of pictures to press. Its value is {tiles: [{picture, name, waits, file}], chosen}; a tile without a picture
 // has a plus sign, and one that waits for another picture cannot be pressed.
 let chooser;  // of the last tile, if that stands for the visitor's own picture
 if (props.accept) {
@@ -10,7 +10,8 @@ const row = element.querySelector(".tiles");
 function press(index) {
   const { tiles, chosen } = props.value;
   if (chooser && index === tiles.length - 1 && (!tiles[index].picture || chosen === index)) return chooser.click();
-  [...row.children].forEach((tile, i) => tile.setAttribute("aria-pressed", i === index));
+  props.value = { ...props.value, chosen: index };
+  draw();  // what this script sets is not watched
   trigger("select", { index, value: tiles[index].name });
 }
 

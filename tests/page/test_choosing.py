@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from tests.page.helpers import MINUTE, on_both, paint_example
+from tests.page.helpers import MINUTE, on_both, on_desktop, paint_example
 
 SHARE = """Object.assign(navigator, {
   canShare: ({ files }) => files.length == 1,
@@ -45,6 +45,23 @@ def test_a_sample_and_a_style_are_chosen_with_a_tap_each_and_a_further_style_pai
     expect(page.locator("#status")).to_contain_text("Finished:")
     expect(page.get_by_role("button", name="More")).to_be_enabled()
     assert chosen_style(page) == "Waves"
+
+
+@on_desktop
+def test_paint_pressed_at_once_after_a_sample_and_a_style_paints_them_although_the_server_is_slow(page: Page) -> None:
+    page.evaluate(
+        """() => { const fetchNow = window.fetch;
+                   window.fetch = async (...call) => { await new Promise(done => setTimeout(done, 700));
+                                                       return fetchNow(...call); } }"""
+    )
+    page.locator("#samples .tile").nth(1).click()
+    press_style(page, "Mosaic")
+    assert chosen_style(page) == "Mosaic"
+    page.locator("#paint").click()
+    expect(page.locator("#status")).to_contain_text("Painting:")
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#strip li")).to_have_count(1)
+    assert page.locator("#strip li").inner_text().startswith("Flower · Mosaic")
 
 
 @pytest.mark.slow

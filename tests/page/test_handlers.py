@@ -18,6 +18,7 @@ from page.config import ServerConfig
 from page.examples import EXAMPLES
 from page.handlers import Handlers
 from page.session import Session
+from page.tiles import tiles_value
 from styletransfer import Settings
 from tests.data import PAINTING, PHOTO
 from tests.page.helpers import COMPONENTS, HANDLERS, SMALL, Pressed, more, paint, positions, uploaded
@@ -40,7 +41,7 @@ def test_an_example_pressed_during_a_run_does_not_replace_its_picture() -> None:
 def test_a_style_that_is_pressed_is_painted_with_itself_and_not_with_its_thumbnail(index: int) -> None:
     session = Session(is_open=True)
     style, title = examples.styles()[index]
-    assert HANDLERS.choose_style(session, None, None, None, Pressed(index))[COMPONENTS.painting] == style
+    assert tiles_value(examples.style_tiles())["tiles"][index]["file"]["path"] == style
     marked = HANDLERS.mark_style(session, uploaded(Path(style)))
     assert marked["tiles"][marked["chosen"]]["name"] == title
     assert session.own_painting is None

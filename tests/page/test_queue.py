@@ -15,6 +15,7 @@ import gradio as gr
 import pytest
 
 from page import handlers, run, worker
+from page.examples import styles
 from page.queue import MAX_WAITING, Durations, Place, Queue, QueueFullError
 from page.session import Session
 from page.status import describe_place
@@ -302,7 +303,7 @@ def test_a_style_that_is_pressed_while_a_run_waits_is_what_it_is_painted_with_in
     painter.release.release(2)
     list(first)
     assert "Finished" in status(list(waiting)[-1])
-    assert painter.paintings == [str(PAINTING), chosen[COMPONENTS.painting]]
+    assert painter.paintings == [str(PAINTING), styles()[4][0]]
 
 
 def test_a_second_run_of_a_visit_that_waits_is_refused(painter: Painter) -> None:
