@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 import re
+import secrets
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -24,6 +26,7 @@ Fetch = Callable[[str], Coroutine[Any, Any, httpx.Response]]
 # What is replaced: the object that has it, its name, and the names of its parameters.
 REPLACED: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
     (gr.Image, "postprocess", ("self", "value")),
+    (processing_utils, "save_pil_to_cache", ("img", "cache_dir", "name", "format")),
     (processing_utils, "async_ssrf_protected_get", ("url",)),
     (processing_utils, "_check_allowed", ("path", "check_in_upload_folder")),
     (processing_utils, "check_all_files_in_cache", ("data",)),
@@ -45,6 +48,7 @@ def apply_patches(fetch: Fetch) -> None:
                 "replaces: install the version that requirements.txt asks for, or adapt page/gradio_patches.py."
             )
     gr.Image.postprocess = _postprocess_inline_if_disk_is_full  # type: ignore[method-assign]
+    processing_utils.save_pil_to_cache = _save_in_one_step
     # What: the download of a picture that is given by its address.
     # Why: Gradio takes a file of any length; its `max_file_size` limits only uploads.
     processing_utils.async_ssrf_protected_get = fetch  # type: ignore[assignment]
@@ -75,6 +79,25 @@ def _postprocess_inline_if_disk_is_full(self: gr.Image, value: Any) -> Any:
         if not isinstance(value, Image.Image):
             raise
         return ImageData(url=to_data_url(value))
+
+
+def _save_in_one_step(img: Image.Image, cache_dir: str, name: str = "image", format: str = "webp") -> str:
+    """Save a picture in a folder that is named by its content, and return the path of the file.
+
+    What: processing_utils.save_pil_to_cache, which writes into the file that is there.
+    Why: the same picture has the same file, and a browser that was just reading it would get it cut off.
+    """
+    content: bytes = processing_utils.encode_pil_to_bytes(img, format)  # type: ignore[no-untyped-call]
+    file = (Path(cache_dir) / processing_utils.hash_bytes(content) / f"{name}.{format}").resolve()
+    file.parent.mkdir(exist_ok=True, parents=True)
+    part = file.with_name(f"{secrets.token_hex(8)}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(file)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+    return str(file)
 
 
 _original = {name: getattr(processing_utils, name) for name in ("_check_allowed", "check_all_files_in_cache")}

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import gradio as gr
 import jinja2
 import pytest
 from gradio import routes
+from PIL import Image
 
 from page import gradio_patches, link_preview, server
 
@@ -38,3 +41,22 @@ def test_a_gradio_whose_page_has_other_tags_in_its_head_is_refused(monkeypatch: 
     routes.templates.env.loader = jinja2.DictLoader(templates)
     with pytest.raises(RuntimeError, match=rf"Gradio {re.escape(gr.__version__)} has other tags in its head"):
         gradio_patches.replace_tags(link_preview.describe_link)
+
+
+def test_a_picture_that_is_sent_again_while_a_browser_reads_its_file_reaches_it_whole() -> None:
+    gradio_patches.apply_patches(server.fetch_or_explain)
+    component, picture = gr.Image(format="png"), Image.effect_noise((800, 800), 90)
+
+    def send() -> Path:
+        shown = component.postprocess(picture)
+        assert shown and shown.path
+        return Path(shown.path)
+
+    file = send()
+    size = file.stat().st_size
+    with ThreadPoolExecutor() as pool:
+        sent = [pool.submit(send) for _ in range(20)]
+        while not all(future.done() for future in sent):
+            assert len(file.read_bytes()) == size
+    assert {future.result() for future in sent} == {file}
+    assert [found.name for found in file.parent.iterdir()] == [file.name]
