@@ -16,6 +16,7 @@ import httpx
 from page import storage
 from page.config import DEFAULT_PRESET, ServerConfig
 from styletransfer import PRESETS, console, tune_process
+from styletransfer.settings import knobs
 
 
 def read_origin(text: str) -> str:
@@ -35,6 +36,14 @@ def read_port(text: str) -> int:
     """A port's number. Raises argparse.ArgumentTypeError if it is none."""
     if not text.isdecimal() or not 0 < int(text) < 65536:
         raise argparse.ArgumentTypeError(f"{text!r} is no port: choose one from 1 to 65535")
+    return int(text)
+
+
+def read_size(text: str) -> int:
+    """A longest side in pixels. Raises argparse.ArgumentTypeError if no painting can have it."""
+    knob = knobs()["size"]
+    if not text.isdecimal() or not knob.low <= int(text) <= knob.high:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: choose one from {knob.low:g} to {knob.high:g} pixels")
     return int(text)
 
 
@@ -79,6 +88,14 @@ def parse_options() -> argparse.Namespace:
     )
     add("--preset", choices=PRESETS, default=DEFAULT_PRESET, help="preset to open with (default %(default)s)")
     limit = ServerConfig.max_run_seconds
+    knob, default = knobs()["size"], ServerConfig.max_size
+    add(
+        "--max-size",
+        type=read_size,
+        default=default,
+        metavar="PIXELS",
+        help=f"longest side of a painting, from {knob.low:g} to {knob.high:g} (default {default})",
+    )
     add("--limit", type=float, default=limit, metavar="SECONDS", help="how long a run may take (default %(default)g)")
     add("--weights", metavar="FILE", type=Path, help="paint with the VGG-19 in this .pth or .safetensors file")
     options = parser.parse_args()
@@ -111,7 +128,7 @@ def main() -> None:
     """Serve the page until the process is told to end."""
     console.escape_unprintable()  # Gradio greets with pictographs
     options = parse_options()
-    config = ServerConfig(max_run_seconds=options.limit, vgg19_file=options.weights, preset=options.preset)
+    config = ServerConfig(options.limit, options.weights, options.preset, options.max_size)
     tune_process()
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     # Here Gradio looks for a free port, with a socket that knows no IPv6.
@@ -121,6 +138,7 @@ def main() -> None:
         from page import layout, server, worker
         from page.examples import examples
         from page.session import VISITS
+        from page.sketches import sketch_settings
         from page.weights_download import Vgg19Download
         from styletransfer import backbones, weights
 
@@ -152,8 +170,12 @@ def main() -> None:
             sys.exit(2)
         if not worker.ZERO_GPU:
             photo, painting, _ = examples()[0]
-            request = worker.Request(photo, (painting,), PRESETS[config.preset], folder=Path(), config=config)
-            threading.Thread(target=worker.warm_up, args=(request,), daemon=True).start()
+            settings = config.limit_size(PRESETS[config.preset])
+            requests = [
+                worker.Request(photo, (painting,), settings, folder=Path(), config=config)
+                for settings in (settings, sketch_settings(settings, config))
+            ]
+            threading.Thread(target=worker.warm_up, args=requests, daemon=True).start()
         page.block_thread()
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from styletransfer.settings import PRESETS
+from styletransfer.settings import PRESETS, Settings
 
 DEFAULT_PRESET = next(iter(PRESETS))
 
@@ -20,3 +20,9 @@ class ServerConfig:
     """The VGG-19 to paint with; None looks for one in the caches of this machine."""
     preset: str = DEFAULT_PRESET
     """The preset with which the page opens."""
+    max_size: int = 2048
+    """The longest side of a painting, in pixels: its cost grows with the square."""
+
+    def limit_size(self, settings: Settings) -> Settings:
+        """Return the settings with a size that this server paints."""
+        return replace(settings, size=min(settings.size, self.max_size))

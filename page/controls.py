@@ -11,6 +11,8 @@ import gradio as gr
 from styletransfer.errors import StyleTransferError
 from styletransfer.settings import LIKENESS, PRESETS, STEERABLE, Settings, knobs
 
+from .config import ServerConfig
+
 LABELS = {
     "size": "Size",
     "iterations": "Steps",
@@ -44,7 +46,7 @@ LIVE_CONTROLS = tuple(name for name in LABELS if name in STEERABLE)
 CONTROLS = tuple(LABELS)
 
 
-def control(name: str, settings: Settings) -> gr.Slider | gr.Radio | gr.Checkbox:
+def control(name: str, settings: Settings, config: ServerConfig) -> gr.Slider | gr.Radio | gr.Checkbox:
     """Build the slider (radio buttons, tick box) of the setting called `name`, showing its value in `settings`."""
     knob, label, value = knobs()[name], LABELS[name], getattr(settings, name)
     if knob.choices:
@@ -54,7 +56,7 @@ def control(name: str, settings: Settings) -> gr.Slider | gr.Radio | gr.Checkbox
         return gr.Checkbox(value=value, label=label, info=knob.help, elem_id=name)
     return gr.Slider(
         knob.position(knob.low),
-        knob.position(knob.high),
+        config.max_size if name == "size" else knob.position(knob.high),
         value=knob.position(value),
         step=knob.step,
         label=f"{label}, as a power of ten" if knob.log else label,

@@ -259,7 +259,7 @@ class Handlers:
             keep: A mask of the photo, as a picture: what is white stays more like the photo, what is black does not.
         """
         self.check_ranges(preset, {})
-        settings = get_preset(preset)
+        settings = self.config.limit_size(get_preset(preset))
         settings = replace(settings, content_weight=self._read_likeness(likeness, settings.content_weight))
         session = Session()
         with explain_refusal(settings.size, preset):
@@ -790,9 +790,9 @@ class Handlers:
             preset = find_preset(record.settings)
             changes |= self._restore(record.settings)
             shown_preset = preset or session.desk.preset or self.config.preset
-            session.desk = session.desk._replace(preset=shown_preset, values=slider_values(record.settings))
-            if not preset:
-                changes[c.strip] = {"sentence": f"Its settings were restored. {SETTINGS_LEFT_OUT}"}
+            session.desk = session.desk._replace(preset=shown_preset, values=self._slider_values(record.settings))
+            if said := self._describe_restored(record.settings):
+                changes[c.strip] = {"sentence": " ".join(["Its settings were restored.", *said])}
         if record.result:
             shown = self._show_result(record.result)
         else:
@@ -845,17 +845,17 @@ class Handlers:
         settings = metadata.read_settings(path) if path else None
         if not settings:
             return self._notify(zone, "")
-        message = "Settings restored from this picture."
-        if not find_preset(settings):
-            message += f" {SETTINGS_LEFT_OUT}"
+        said = ["Settings restored from this picture.", *self._describe_restored(settings)]
         if metadata.is_masked(str(path)):
-            message += " It was painted with a mask of what to keep, which is not in the file."
-        return {**self._restore(settings), **self._notify(zone, message)}
+            said.append("It was painted with a mask of what to keep, which is not in the file.")
+        return {**self._restore(settings), **self._notify(zone, " ".join(said))}
 
     def follow_link(self, session: Session, query: str) -> Changes:
         """The page was opened by a link: show what it asks for."""
         c, link = self.components, share_link.decode(query)
-        values = slider_values(link.settings)
+        values = self._slider_values(link.settings)
+        said = [f"Ignored in this link: {', '.join(link.ignored)}."] if link.ignored else []
+        said += self._describe_size(link.settings)
         session.desk = Desk(link.photo, link.painting, link.second_painting, preset=link.preset, values=values)
         return {
             c.photo: link.photo,
@@ -863,7 +863,7 @@ class Handlers:
             c.second_painting: link.second_painting,
             c.preset: link.preset,
             **self._move_controls(link.settings),
-            **self._notify(c.photo, f"Ignored in this link: {', '.join(link.ignored)}." if link.ignored else ""),
+            **self._notify(c.photo, " ".join(said)),
         }
 
     # Coming back
@@ -976,7 +976,19 @@ class Handlers:
         return LIKENESS[name]
 
     def _move_controls(self, settings: Settings) -> Changes:
-        return {self.components.controls[name]: value for name, value in slider_values(settings).items()}
+        return {self.components.controls[name]: value for name, value in self._slider_values(settings).items()}
+
+    def _slider_values(self, settings: Settings) -> dict[str, Any]:
+        return slider_values(self.config.limit_size(settings))
+
+    def _describe_restored(self, settings: Settings) -> list[str]:
+        """Return a sentence for all that the page cannot show of these settings."""
+        return [*([] if find_preset(settings) else [SETTINGS_LEFT_OUT]), *self._describe_size(settings)]
+
+    def _describe_size(self, settings: Settings) -> list[str]:
+        """Return a sentence if these settings have a size that the server does not paint."""
+        most = self.config.max_size
+        return [f"Its size was {settings.size} pixels; this server paints {most} at most."] * (settings.size > most)
 
     def _restore(self, settings: Settings) -> Changes:
         """Move the sliders, and choose the preset if one fits."""

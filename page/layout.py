@@ -118,11 +118,11 @@ def create_components(config: ServerConfig) -> Components:
     token, is_reload = gr.Textbox(label="Token", **hidden), gr.Checkbox(label="Reload", **hidden)
     link_query, returned = gr.Textbox(label="Query of the link", **hidden), gr.Textbox(label="Returned", **hidden)
     go = gr.Textbox(label="Go", **hidden)
-    preset_settings = PRESETS[config.preset]
+    preset_settings = config.limit_size(PRESETS[config.preset])
     controls: dict[str, Any] = {}
 
     def add_controls(*names: str) -> None:
-        controls.update({name: control(name, preset_settings) for name in names})
+        controls.update({name: control(name, preset_settings, config) for name in names})
 
     gr.HTML(HEADING, elem_id="title", apply_default_css=False)
     with gr.Row(elem_id="desk"):
@@ -131,7 +131,7 @@ def create_components(config: ServerConfig) -> Components:
                 gr.HTML("<h2>1. Your photo</h2>", apply_default_css=False)
                 photo = drop_zone("Photo", webcam=True)
                 photo_notice = gr.Markdown(visible=False, elem_id="photo-notice", elem_classes="notice")
-                photo_editor = build_photo_editor(session, photo, photo_notice, preset_settings)
+                photo_editor = build_photo_editor(session, photo, photo_notice, preset_settings, config)
                 controls["faces"] = photo_editor.faces
                 samples = build_tiles(sample_tiles(), label="Sample photos", elem_id="samples")
             with gr.Column(elem_id="choose-style", elem_classes="part"):

@@ -18,6 +18,7 @@ from gradio.events import Dependency
 from styletransfer import PictureError, Settings
 
 from . import photo_tools
+from .config import ServerConfig
 from .controls import control
 from .drop_zones import READING, File, file_path
 from .pictures import to_data_url
@@ -245,7 +246,9 @@ def describe_kept(sentence: str, picture: Any = None, alternative: str = "") -> 
     return f"<figure>{image}<figcaption>{sentence}</figcaption></figure>"
 
 
-def build_photo_editor(session: gr.State, photo: gr.Image, notice: gr.Markdown, settings: Settings) -> PhotoEditor:
+def build_photo_editor(
+    session: gr.State, photo: gr.Image, notice: gr.Markdown, settings: Settings, config: ServerConfig
+) -> PhotoEditor:
     """Build the section, which is hidden until there is a photo; `settings` say whether faces are kept."""
     tool: dict[str, Any] = {"size": "md", "min_width": 96, "elem_classes": "photo-tool"}
     with gr.Column(visible=False, elem_id="photo-tools") as section:
@@ -264,7 +267,7 @@ def build_photo_editor(session: gr.State, photo: gr.Image, notice: gr.Markdown, 
             with gr.Row():
                 done = gr.Button("Done", variant="primary", **tool)
                 cancel_keep = gr.Button("Cancel", **tool)
-        faces = control("faces", settings)
+        faces = control("faces", settings, config)
         kept = gr.HTML("", css_template=FOUND_CSS, elem_id="kept")
     keep = gr.Image(visible=False, label="Mask")
     return PhotoEditor(

@@ -29,10 +29,10 @@ TASTE = ("content_weight", "colours", "stroke", "faces")  # what a sketch has fr
 log = logging.getLogger(__name__)
 
 
-def sketch_settings(settings: Settings) -> Settings:
+def sketch_settings(settings: Settings, config: ServerConfig) -> Settings:
     """Return the settings of a sketch of what `settings` would paint."""
     taste = {name: getattr(settings, name) for name in TASTE}
-    return replace(PRESETS["quick"], size=SKETCH_SIZE, **taste)
+    return config.limit_size(replace(PRESETS["quick"], size=SKETCH_SIZE, **taste))
 
 
 class Wall(NamedTuple):
@@ -70,7 +70,7 @@ class Sketches(Watched[Wall]):
         self.photo, self.paintings, self.keep, self.control = photo, tuple(paintings), keep, control
         self.end = ""  # a sentence that says why it has ended before the last one
         self.wall = Wall((None,) * len(paintings))
-        self._settings, self._folder, self._config = sketch_settings(settings), folder, config
+        self._settings, self._folder, self._config = sketch_settings(settings, config), folder, config
         self._name = secrets.token_hex(8)  # a browser keeps files by their names
         self._remaining: float | None = None  # seconds of the sketch that is being painted
         self._entry: Entry | None = None

@@ -233,18 +233,19 @@ def end_with_last_update(updates: Iterator[Update | Failure]) -> Iterator[Update
 run = on_gpu(run_here)
 
 
-def warm_up(request: Request) -> None:
+def warm_up(*requests: Request) -> None:
     """Load the weights and choose the convolutions' routes, so that the first visitor need not wait for them.
 
     It computes one step in each stage, and ends as soon as there is a visitor's run, which does the same.
     """
-    with suppress(StyleTransferError, StopIteration):  # whoever tries it again will see the error
-        backbone, _ = backbones.load(request.settings.backbone, request.config.vgg19_file, request.settings.precision)
-        settings = replace(request.settings, iterations=request.settings.stages)
-        frames = stylize(request.photo, request.paintings, settings, backbone=backbone)
-        turn = QUEUE.join(lambda: None)
-        try:
-            while not QUEUE.is_waited_for:
-                next(frames)
-        finally:
-            turn.leave()
+    turn = QUEUE.join(lambda: None)
+    try:
+        for request in requests:
+            settings = replace(request.settings, iterations=request.settings.stages)
+            with suppress(StyleTransferError):  # whoever tries it again will see the error
+                backbone, _ = backbones.load(settings.backbone, request.config.vgg19_file, settings.precision)
+                frames = stylize(request.photo, request.paintings, settings, backbone=backbone)
+                while not QUEUE.is_waited_for and next(frames, None):
+                    pass
+    finally:
+        turn.leave()

@@ -244,7 +244,7 @@ import time, gradio, app
 from page import worker
 from styletransfer import backbones, weights
 gradio.Blocks.block_thread = lambda page: time.sleep(1)
-worker.warm_up = lambda request: print("warms up", request.settings.size)
+worker.warm_up = lambda *requests: print("warms up", [request.settings.size for request in requests])
 backbones.load = lambda vgg19_file: None
 weights.cached_vgg19 = lambda: app.Path("vgg19.pth")
 app.main()
@@ -253,7 +253,7 @@ app.main()
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
-    assert ("warms up 512" in done.stdout) == (not zero_gpu)
+    assert ("warms up [512, 384]" in done.stdout) == (not zero_gpu)
 
 
 def test_the_container_starts_the_page_with_options_that_there_are() -> None:

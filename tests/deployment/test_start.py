@@ -44,6 +44,11 @@ def test_a_number_that_is_no_port_is_refused(refusal: Refusal, monkeypatch: pyte
     assert f"$GRADIO_SERVER_PORT: '{port}' is no port" in refusal()
 
 
+@pytest.mark.parametrize("size", ["63", "99999", "-5", "large", "512.5", ""])
+def test_a_largest_size_that_no_painting_can_have_is_refused(refusal: Refusal, size: str) -> None:
+    assert f"--max-size: '{size}' is no size: choose one from 64 to" in refusal(f"--max-size={size}")
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "0.0.0.0", "localhost"])
 def test_a_port_in_use_is_refused(refusal: Refusal, host: str) -> None:
     with socket.create_server(("::1", 0) if host == "::1" else ("", 0), family=family(host)) as other:

@@ -8,18 +8,27 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import httpx
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from page import server
+from page import layout, server
+from page.config import ServerConfig
+from page.handlers import Handlers
+from page.session import Session
+from page.sketches import sketch_settings
+from styletransfer import PRESETS, metadata
 from styletransfer.cpu import memory
-from tests.page.helpers import small_request
+from tests.data import PAINTING, PHOTO
+from tests.page.helpers import small_request, uploaded
 
 
 @pytest.mark.slow
@@ -32,6 +41,29 @@ def test_a_size_that_memory_does_not_allow_is_refused_with_one_that_it_does(
     fits = int(re.findall(r"at most (\d+)", str(caught.value))[0])
     with Image.open(client.predict(**small_request(size=fits))[3]) as painted:
         assert max(painted.size) == fits
+
+
+def test_a_server_with_a_largest_size_paints_no_larger_one_and_says_so_of_what_asks_for_it(tmp_path: Path) -> None:
+    config = ServerConfig(max_size=128)
+    with gr.Blocks():
+        components = layout.create_components(config)
+    handlers, session, size = Handlers(components, config), Session(is_open=True), components.controls["size"]
+    assert isinstance(size, gr.Slider)
+    assert (size.value, size.maximum) == (128, 128)
+    assert {handlers.choose_preset(name)[size] for name in PRESETS} == {128}
+    with pytest.raises(gr.Error, match="128"):
+        handlers.check_ranges("balanced", {"size": 512})
+    said = "Its size was 1024 pixels; this server paints 128 at most."
+    opened = handlers.follow_link(session, "v=2&preset=balanced&size=1024")
+    assert opened[size] == 128
+    assert opened[components.notices[components.photo]]["value"] == said
+    metadata.save_png(Image.new("RGB", (9, 9)), tmp_path / "large.png", replace(PRESETS["quick"], size=1024))
+    restored = handlers.restore_settings(components.photo, uploaded(tmp_path / "large.png"))
+    assert restored[size] == 128
+    assert restored[components.notices[components.photo]]["value"].endswith(said)
+    assert sketch_settings(PRESETS["best"], config).size == 128
+    *_, picture = handlers.paint(uploaded(PHOTO), uploaded(PAINTING), "quick")
+    assert max(picture.size) == 128
 
 
 def test_where_memory_is_out_altogether_no_size_is_advised(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
