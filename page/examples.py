@@ -122,7 +122,14 @@ def _words(path: str) -> str:
 
 def example_tiles() -> list[Tile]:
     """The results of the examples."""
-    return [Tile(thumbnail(example.result), pair_name(example.photo, [example.painting])) for example in examples()]
+    return [
+        Tile(
+            thumbnail(example.result),
+            pair_name(example.photo, [example.painting]),
+            files=(example.photo, example.painting),
+        )
+        for example in examples()
+    ]
 
 
 def sample_photos() -> list[str]:
@@ -132,12 +139,15 @@ def sample_photos() -> list[str]:
 
 def sample_tiles() -> list[Tile]:
     """The photos for visitors without one."""
-    return [Tile(thumbnail(photo), photo_name(photo), file=photo) for photo in sample_photos()]
+    return [Tile(thumbnail(photo), photo_name(photo), files=(photo,)) for photo in sample_photos()]
 
 
 def style_tiles(own: str | None = None) -> list[Tile]:
     """The styles, and in the end a tile for the visitor's own painting, of which `own` is the path."""
-    return [*(Tile(thumbnail(path), title, file=path) for path, title in styles()), Tile(own, "Your own")]
+    return [
+        *(Tile(thumbnail(path), title, files=(path,)) for path, title in styles()),
+        Tile(own, "Your own", files=(own,) if own else ()),
+    ]
 
 
 def random_style(other_than: str | None) -> str:

@@ -673,14 +673,12 @@ class Handlers:
     # Choosing
 
     def show_example(self, session: Session, event: gr.SelectData) -> Changes:
-        """An example was pressed: show its pictures and, unless a run is on, its settings and its result."""
+        """An example was pressed, which the page has taken by itself; unless a run is on, show settings and result."""
         c, example = self.components, examples()[event.index]
-        chosen = {c.photo: example.photo, c.painting: example.painting}
         if session.running:
-            return chosen
+            return gr.skip()
         session.current = None
         return {
-            **chosen,
             c.preset: DEFAULT_PRESET,
             **self._move_controls(get_preset(DEFAULT_PRESET)),
             c.viewer: show_example(example),
@@ -702,9 +700,9 @@ class Handlers:
         A run that waits for its turn will be painted with it. While one is on, offer to paint with it next, or now.
         """
         c, tile = self.components, style_tiles(session.own_painting)[event.index]
-        path = tile.file or tile.picture
+        path = tile.files[0]
         chosen = self._notify(c.painting, "")
-        if session.run and path and session.run.change_painting(path):
+        if session.run and session.run.change_painting(path):
             return chosen
         if session.running:
             return {**chosen, **self._offer_style(tile.name)}

@@ -22,7 +22,7 @@ from .photo_editor import build_photo_editor, connect_photo_editor
 from .session import Session
 from .share_link import PARAMETERS
 from .status import NOTHING_PAINTED
-from .tiles import MARK_FILE, TAKE_FILE, build_tiles
+from .tiles import MARK_FILE, TAKE_FILE, TAKE_FILES, build_tiles
 from .viewer import build_viewer, show_example
 from .weights_download import Vgg19Download
 from .worker import ZERO_GPU
@@ -356,9 +356,8 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     c.samples.select(None, c.samples, c.photo, js=TAKE_FILE)
     c.photo.change(None, [c.photo, c.samples], c.samples, js=MARK_FILE)
     c.samples.select(handlers.choose_sample, None, c.notices[c.photo], **at_once)
-    c.examples.select(
-        handlers.show_example, c.session, [c.photo, c.painting, *settings, *progress, *files, c.more], **at_once
-    )
+    c.examples.select(None, c.examples, [c.photo, c.painting], js=TAKE_FILES)
+    c.examples.select(handlers.show_example, c.session, [*settings, *progress, *files, c.more], **at_once)
     c.painting.change(handlers.mark_style, [c.session, c.painting], c.styles, **raw, **at_once)
     preset_chosen = c.preset.input(handlers.choose_preset, c.preset, sliders, **at_once)
     preset_chosen.then(handlers.steer, steering, **raw, **at_once)

@@ -1,4 +1,4 @@
-// A row of pictures to press. Its value is {tiles: [{picture, name, waits, file}], chosen}; a tile without a picture
+// A row of pictures to press. Its value is {tiles: [{picture, name, waits, files}], chosen}; a tile without a picture
 // has a plus sign, and one that waits for another picture cannot be pressed.
 let chooser;  // of the last tile, if that stands for the visitor's own picture
 if (props.accept) {

@@ -10,9 +10,10 @@ import gradio as gr
 
 from .pictures import picture_of
 
-TAKE_FILE = "({ tiles, chosen }) => tiles[chosen].file ?? tiles[chosen].picture"
-"""JavaScript of a `select` event, from the tiles to a drop zone, so that no press on Paint comes before the picture."""
-MARK_FILE = "(file, row) => ({ ...row, chosen: row.tiles.findIndex((tile) => tile.file.path === file?.path) })"
+TAKE_FILES = "({ tiles, chosen }) => tiles[chosen].files"
+"""JavaScript of a `select` event, from tiles to drop zones: a server that is slow would let Paint come before them."""
+TAKE_FILE = f"{TAKE_FILES}[0]"
+MARK_FILE = "(file, row) => ({ ...row, chosen: row.tiles.findIndex((tile) => tile.files[0].path === file?.path) })"
 """JavaScript from a drop zone and tiles to these tiles: a ring around the one that the drop zone holds."""
 SCRIPT = Path(__file__).with_suffix(".js").read_text("utf-8")
 
@@ -20,13 +21,13 @@ SCRIPT = Path(__file__).with_suffix(".js").read_text("utf-8")
 class Tile(NamedTuple):
     """A picture with its name; `picture` is its path, or None where a plus sign stands for one to come.
 
-    Where it is small, `file` is the path of the picture in full, which `TAKE_FILE` puts into a drop zone.
+    `files` are the paths of the pictures in full that it stands for.
     """
 
     picture: str | None
     name: str
     is_waiting: bool = False  # for another picture in its place: it is dim, and cannot be pressed
-    file: str | None = None
+    files: tuple[str, ...] = ()
 
 
 def build_tiles(tiles: Sequence[Tile], *, label: str, elem_id: str, **props: Any) -> gr.HTML:
@@ -51,7 +52,7 @@ def tiles_value(tiles: Sequence[Tile], chosen: int | None = None) -> dict[str, A
             "picture": picture_of(tile.picture),
             "name": tile.name,
             "waits": tile.is_waiting,
-            "file": picture_of(tile.file),
+            "files": [picture_of(file) for file in tile.files],
         }
         for tile in tiles
     ]

@@ -47,16 +47,33 @@ def test_a_sample_and_a_style_are_chosen_with_a_tap_each_and_a_further_style_pai
     assert chosen_style(page) == "Waves"
 
 
-@on_desktop
-def test_paint_pressed_at_once_after_a_sample_and_a_style_paints_them_although_the_server_is_slow(page: Page) -> None:
+def slow_down(page: Page) -> None:
+    """Let each request of the page wait before it leaves."""
     page.evaluate(
         """() => { const fetchNow = window.fetch;
                    window.fetch = async (...call) => { await new Promise(done => setTimeout(done, 700));
                                                        return fetchNow(...call); } }"""
     )
+
+
+@on_desktop
+def test_paint_pressed_at_once_after_a_sample_and_a_style_paints_them_although_the_server_is_slow(page: Page) -> None:
+    slow_down(page)
     page.locator("#samples .tile").nth(1).click()
     press_style(page, "Mosaic")
     assert chosen_style(page) == "Mosaic"
+    page.locator("#paint").click()
+    expect(page.locator("#status")).to_contain_text("Painting:")
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#strip li")).to_have_count(1)
+    assert page.locator("#strip li").inner_text().startswith("Flower · Mosaic")
+
+
+@pytest.mark.slow
+@on_both
+def test_paint_pressed_at_once_after_an_example_paints_it_although_the_server_is_slow(page: Page) -> None:
+    slow_down(page)
+    page.locator("#examples .tile").nth(1).click()
     page.locator("#paint").click()
     expect(page.locator("#status")).to_contain_text("Painting:")
     page.get_by_role("button", name="Stop").click()

@@ -31,8 +31,7 @@ def test_an_example_pressed_during_a_run_does_not_replace_its_picture() -> None:
     busy = HANDLERS.show_example(session, Pressed(0))
     assert idle[COMPONENTS.viewer]["picture"]["path"] == example.result
     assert not idle[COMPONENTS.download]["interactive"], "the example is no picture of this visit"
-    assert busy == {COMPONENTS.photo: example.photo, COMPONENTS.painting: example.painting}
-    assert busy.items() <= idle.items()
+    assert busy == gr.skip()
     HANDLERS.finish_run(session)
     assert HANDLERS.show_example(session, Pressed(0)) == idle
 
@@ -41,7 +40,7 @@ def test_an_example_pressed_during_a_run_does_not_replace_its_picture() -> None:
 def test_a_style_that_is_pressed_is_painted_with_itself_and_not_with_its_thumbnail(index: int) -> None:
     session = Session(is_open=True)
     style, title = examples.styles()[index]
-    assert tiles_value(examples.style_tiles())["tiles"][index]["file"]["path"] == style
+    assert tiles_value(examples.style_tiles())["tiles"][index]["files"][0]["path"] == style
     marked = HANDLERS.mark_style(session, uploaded(Path(style)))
     assert marked["tiles"][marked["chosen"]]["name"] == title
     assert session.own_painting is None
