@@ -163,10 +163,16 @@ def main() -> None:
                 auth=tuple(options.auth.split(":", 1)) if options.auth else None,
                 prevent_thread_lock=True,
             )
-        except OSError as error:
-            if "Cannot find empty port" not in str(error):
+        except (OSError, ValueError) as error:
+            if "Cannot find empty port" in str(error):
+                said = f"No free port was found at {options.host}: choose one with --port."
+            elif "localhost is not accessible" in str(error):
+                said = (
+                    f"The page does not answer at {options.host}: end what keeps this machine busy, and start it again."
+                )
+            else:
                 raise
-            print(f"No free port was found at {options.host}: choose one with --port.", file=sys.stderr)
+            print(said, file=sys.stderr)
             sys.exit(2)
         if not worker.ZERO_GPU:
             photo, painting, _ = examples()[0]

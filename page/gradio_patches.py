@@ -7,13 +7,14 @@ import inspect
 import re
 import secrets
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import httpx
 import jinja2
-from gradio import processing_utils, routes
+from gradio import networking, processing_utils, routes
 from gradio.data_classes import ImageData
 from gradio.exceptions import InvalidPathError
 from gradio.route_utils import CustomCORSMiddleware
@@ -21,12 +22,14 @@ from PIL import Image
 
 from .pictures import to_data_url
 
+SECONDS_TO_ANSWER = 60.0
 Fetch = Callable[[str], Coroutine[Any, Any, httpx.Response]]
 
 # What is replaced: the object that has it, its name, and the names of its parameters.
 REPLACED: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
     (gr.Image, "postprocess", ("self", "value")),
     (processing_utils, "save_pil_to_cache", ("img", "cache_dir", "name", "format")),
+    (networking, "url_ok", ("url",)),
     (processing_utils, "async_ssrf_protected_get", ("url",)),
     (processing_utils, "_check_allowed", ("path", "check_in_upload_folder")),
     (processing_utils, "check_all_files_in_cache", ("data",)),
@@ -48,6 +51,7 @@ def apply_patches(fetch: Fetch) -> None:
                 "replaces: install the version that requirements.txt asks for, or adapt page/gradio_patches.py."
             )
     gr.Image.postprocess = _postprocess_inline_if_disk_is_full  # type: ignore[method-assign]
+    networking.url_ok = _answers
     processing_utils.save_pil_to_cache = _save_in_one_step
     # What: the download of a picture that is given by its address.
     # Why: Gradio takes a file of any length; its `max_file_size` limits only uploads.
@@ -79,6 +83,17 @@ def _postprocess_inline_if_disk_is_full(self: gr.Image, value: Any) -> Any:
         if not isinstance(value, Image.Image):
             raise
         return ImageData(url=to_data_url(value))
+
+
+def _answers(url: str) -> bool:
+    """Return whether there is a server at this address.
+
+    What: networking.url_ok, by which the launch asks its own server.
+    Why: it gives up after 3 seconds, in which a busy machine may not answer.
+    """
+    with suppress(httpx.HTTPError):
+        return httpx.head(url, timeout=SECONDS_TO_ANSWER, verify=False).status_code < 500
+    return False
 
 
 def _save_in_one_step(img: Image.Image, cache_dir: str, name: str = "image", format: str = "webp") -> str:

@@ -137,6 +137,20 @@ def test_without_a_free_port_the_start_ends_with_one_sentence() -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
+def test_a_page_that_does_not_answer_ends_with_one_sentence() -> None:
+    script = """
+import httpx, app
+def head(url, **_): raise httpx.ConnectTimeout(url)
+httpx.head = head
+app.main()
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("The page does not answer at 127.0.0.1: end what keeps this machine")
+    assert "Traceback" not in done.stderr
+
+
 NOWHERE = "127.0.0.1:9"  # discard: nobody listens there
 
 

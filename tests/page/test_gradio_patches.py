@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import gradio as gr
 import jinja2
 import pytest
-from gradio import routes
+from gradio import networking, routes
 from PIL import Image
 
 from page import gradio_patches, link_preview, server
@@ -41,6 +43,23 @@ def test_a_gradio_whose_page_has_other_tags_in_its_head_is_refused(monkeypatch: 
     routes.templates.env.loader = jinja2.DictLoader(templates)
     with pytest.raises(RuntimeError, match=rf"Gradio {re.escape(gr.__version__)} has other tags in its head"):
         gradio_patches.replace_tags(link_preview.describe_link)
+
+
+@pytest.mark.slow
+def test_the_page_of_a_busy_machine_starts_although_it_takes_seconds_to_answer() -> None:
+    class Slow(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            time.sleep(4)
+            self.send_response(200)
+            self.end_headers()
+
+    gradio_patches.apply_patches(server.fetch_or_explain)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Slow) as busy, ThreadPoolExecutor() as pool:
+        pool.submit(busy.serve_forever)
+        address = f"http://127.0.0.1:{busy.server_port}/"
+        assert networking.url_ok(address)
+        busy.shutdown()
+    assert not networking.url_ok(address)
 
 
 def test_a_picture_that_is_sent_again_while_a_browser_reads_its_file_reaches_it_whole() -> None:
