@@ -216,6 +216,7 @@ class Run(Watched[Update]):
             update = update._replace(notes=(note, *update.notes))
         if update.end:
             self._outcome = "left" if self.is_abandoned else OUTCOMES[update.end]
+            self._show(update._replace(end=None))  # while its files, of which the film takes longest, are written
             self.message = self._save(self, update)
         self._show(update)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,12 @@ from playwright.sync_api import Page, expect
 from page import film, results
 from page.examples import EXAMPLES, photo_name, photo_names, style_name
 from page.film import TimeLapse
+from page.run import Run
 from page.session import Session
-from styletransfer import metadata
+from page.worker import Request, RunControl, RunEnd, Update
+from styletransfer import Settings, metadata
 from tests.data import PAINTING, PHOTO, noise
-from tests.page.helpers import COMPONENTS, HANDLERS, on_both, paint, save_plain_photo, slider
+from tests.page.helpers import COMPONENTS, HANDLERS, make_update, on_both, paint, save_plain_photo, slider
 
 MOSAIC = str(EXAMPLES / "style" / "mosaic.webp")
 
@@ -68,6 +72,27 @@ def test_a_visitors_picture_has_the_words_of_its_file_or_where_there_are_none_a_
     Path(path).write_bytes(b"somebody's own")
     assert photo_name(path) == (named or "Photo")
     assert style_name(path) == (named or "My style")
+
+
+def test_the_last_picture_is_seen_while_its_files_are_still_being_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def paint_at_once(request: Request) -> Iterator[Update]:
+        yield make_update(request, end=RunEnd.FINISHED)
+
+    def save(run: Run, update: Update) -> str:
+        return "" if seen.wait(10) else "The picture could not be saved: nobody has seen it."
+
+    monkeypatch.setattr("page.worker.run", paint_at_once)
+    seen, control = threading.Event(), RunControl(tmp_path)
+    request = Request(str(PHOTO), (str(PAINTING),), Settings(), folder=tmp_path)
+    run = Run(request, control, save, preset="balanced", grace=0.0)
+    run.start()
+    shown = filter(None, run.watch())
+    assert next(shown).end is None
+    seen.set()
+    assert next(shown).end is RunEnd.FINISHED
+    assert not run.message
 
 
 def test_pictures_of_the_same_pair_are_numbered_and_none_gets_the_name_of_another() -> None:
