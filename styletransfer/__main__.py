@@ -1,4 +1,4 @@
-"""The command line: `python -m styletransfer CONTENT STYLE -o OUT.png`."""
+"""The command line: `python -m styletransfer CONTENT STYLE -o OUT.png`, and what `batch` and its options do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if __name__ == "__main__":
     tune_process()  # before torch is loaded, which the next imports do
     console.escape_unprintable()
 
-from . import saving
+from . import batch, metadata, saving
 from .console import make_bar, print_line
 from .errors import SettingsError, StyleTransferError
 from .interruption import Interrupted, ignore_signals, raise_on_signals
@@ -37,10 +37,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal's number for an interrupted run, as 130 for SIGINT. A run that has begun saves its last picture, whatever
     ends it.
     """
+    given = sys.argv[1:] if argv is None else argv
+    is_batch = given[:1] == ["batch"]
     try:
-        args = _build_parser().parse_args(argv)
+        args = batch.build_parser().parse_args(given[1:]) if is_batch else _build_parser().parse_args(given)
         with raise_on_signals():
-            return _run(args, read_settings(args))
+            return (batch.run if is_batch else _run)(args, read_settings(args))
     except StyleTransferError as error:
         print_line(error)
         return 2
@@ -50,7 +52,7 @@ def _build_parser() -> Parser:
     parser = Parser(
         prog="python -m styletransfer",
         description="Paint a photo in the manner of a painting (Gatys, Ecker & Bethge, CVPR 2016).",
-        epilog="Ctrl-C ends the run and saves the picture it had.",
+        epilog="Ctrl-C ends the run and saves the picture it had. For folders: python -m styletransfer batch --help.",
     )
     add = parser.add_argument
     add("content", metavar="CONTENT", type=parse_path, help="Photo to paint.")
@@ -110,7 +112,7 @@ def _save(last: Frame, target: Path, args: argparse.Namespace, ending: str) -> b
 
     `ending` is what ended the run before its last iteration, or empty.
     """
-    path, why = saving.save_picture(last.picture, target, last.settings, masked=last.masked)
+    path, why = saving.save_picture(last.picture, target, metadata.png_info(last.settings, masked=last.masked))
     said = []
     if ending:
         said.append(f"{ending} at iteration {last.iteration} of {last.iterations}")
