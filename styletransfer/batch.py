@@ -250,7 +250,7 @@ class _Batch:
             return
         target = saving.find_target(path)
         content, style = _load(photo, contents["photo"]), _load(painting, contents["painting"])
-        last, notes = self.stylize(content.image, style.image)
+        last, notes = self.stylize_pair(content.image, style.image)
         with delay_signals():
             saved = saving.save_picture(
                 last.picture, target, metadata.png_info(last.settings, masked=last.masked, inputs=inputs)
@@ -266,7 +266,7 @@ class _Batch:
             *notes,
         )
 
-    def stylize(self, content: Image.Image, style: Image.Image) -> tuple[Frame, Sequence[str]]:
+    def stylize_pair(self, content: Image.Image, style: Image.Image) -> tuple[Frame, Sequence[str]]:
         """Return the last frame of a run, and what the user should know of it. Raises StyleTransferError."""
         notes: Sequence[str] = ()
         with closing(stylize(content, style, self.settings, self.backbone, keep=self.keep)) as frames:

@@ -33,10 +33,12 @@ def raise_on_signals() -> Iterator[None]:
 def delay_signals() -> Iterator[None]:
     """Let SIGNALS wait for the end of the block, and raise Interrupted then: what is in it is done as a whole."""
     waiting: list[int] = []
-    with _handle_signals(lambda number, _: waiting.append(number)):
-        yield
-    if waiting:
-        raise Interrupted(waiting[0])
+    try:
+        with _handle_signals(lambda number, _: waiting.append(number)):
+            yield
+    finally:
+        if waiting:
+            raise Interrupted(waiting[0])
 
 
 def ignore_signals() -> None:

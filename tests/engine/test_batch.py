@@ -21,10 +21,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from styletransfer import PRESETS, Frame, Settings, batch, metadata, stylize, targets
+from styletransfer import PRESETS, Frame, Settings, SettingsError, batch, metadata, stylize, targets
 from styletransfer.__main__ import main
 from styletransfer.backbones import Backbone
 from styletransfer.batch import find_pictures, name_result
+from styletransfer.interruption import Interrupted, delay_signals, raise_on_signals
 from tests.data import BAD, ROOT, noise
 
 LAYERS = {"content_layers": ("conv2_1",), "style_layers": ("conv1_1", "conv2_1")}  # few, to be quick
@@ -467,6 +468,12 @@ def test_an_interruption_waits_until_a_finished_picture_is_saved(
     runs.clear()
     assert paint() == 0
     assert len(runs) == 3
+
+
+def test_an_interruption_is_not_forgotten_where_saving_fails() -> None:
+    with pytest.raises(Interrupted), raise_on_signals(), delay_signals():
+        signal.raise_signal(signal.SIGINT)
+        raise SettingsError("There is no room.")
 
 
 @pytest.mark.slow
