@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import os
 import sys
+from functools import partial
+
+from tqdm import tqdm
 
 
 def escape_unprintable() -> None:
@@ -47,3 +50,14 @@ class Stderr(io.TextIOBase):
     def encoding(self) -> str:  # type: ignore[override]
         """The encoding, by which a bar chooses its characters."""
         return sys.stderr.encoding
+
+
+make_bar = partial(tqdm, delay=0.001, dynamic_ncols=True, file=Stderr())
+"""Make a progress bar. The delay keeps it away until the first step, so that a run that cannot begin prints one line
+only."""
+
+
+def print_line(message: object) -> None:
+    """Print one line to stderr, with odd characters of file names replaced."""
+    line = "".join(c if c.isprintable() else "?" for c in str(message))
+    Stderr().write(f"styletransfer: {line}\n")

@@ -22,17 +22,27 @@ MAX_CHARACTERS = 10_000  # a record of this version has about 500
 BEFORE: Mapping[str, Any] = MappingProxyType({"objective": "gram", "faces": False, "precision": "float32"})
 """The settings that the first records do not have, and what pictures were painted with then."""
 
+NO_INPUTS: Mapping[str, str] = MappingProxyType({})
 
-def to_json(settings: Settings, *, masked: bool = False) -> str:
-    """Return all settings as JSON, and whether a mask said what to keep. The mask itself is not in the record."""
-    return json.dumps({**asdict(settings), "masked": masked})
+
+def to_json(settings: Settings, *, masked: bool = False, inputs: Mapping[str, str] = NO_INPUTS) -> str:
+    """Return all settings as JSON, and whether a mask said what to keep. The mask itself is not in the record.
+
+    `inputs` are the files that were painted from, where they shall be told later: see read_inputs.
+    """
+    return json.dumps({**asdict(settings), "masked": masked, "inputs": dict(inputs)})
+
+
+def png_info(settings: Settings, *, masked: bool = False, inputs: Mapping[str, str] = NO_INPUTS) -> PngInfo:
+    """Return the record as what a PNG contains: see to_json."""
+    info = PngInfo()
+    info.add_text(KEY, to_json(settings, masked=masked, inputs=inputs))
+    return info
 
 
 def save_png(picture: Image.Image, file: str | IO[bytes] | Any, settings: Settings, *, masked: bool = False) -> None:
     """Save the picture as PNG with its settings inside. Raises OSError."""
-    info = PngInfo()
-    info.add_text(KEY, to_json(settings, masked=masked))
-    picture.save(file, format="PNG", pnginfo=info)
+    picture.save(file, format="PNG", pnginfo=png_info(settings, masked=masked))
 
 
 def save_jpeg(picture: Image.Image, file: str | IO[bytes] | Any, settings: Settings, *, masked: bool = False) -> None:
@@ -59,6 +69,17 @@ def is_masked(source: images.Source) -> bool:
         return json.loads(images.read_text(source, KEY))["masked"] is True
     except Exception:  # as above
         return False
+
+
+def read_inputs(source: images.Source) -> dict[str, str]:
+    """Return what a picture was painted from, as its record has it; of most pictures it has nothing.
+
+    This is the SHA-256 of each file, in hexadecimal, under what it was used as: photo, painting, keep, weights.
+    """
+    try:
+        return dict(json.loads(images.read_text(source, KEY))["inputs"])
+    except Exception:  # as above
+        return {}
 
 
 def from_json(text: str) -> Settings | None:

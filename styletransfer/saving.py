@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
-from . import metadata
 from .errors import SettingsError
-from .settings import Settings
 
 WRITE_BITS = 0o222
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -41,13 +40,13 @@ def find_target(path: Path) -> Path:
             raise SettingsError(f"{path} is a folder: add the name of a picture to it.")
         check_protection(path)
         try:
-            with _write_part(target, sample, Settings()):
+            with _write_part(target, sample, PngInfo()):
                 pass
         except OSError:
             if not os.path.isfile(target):
                 raise
             with tempfile.TemporaryDirectory() as folder:  # the file itself can be written, if its format can
-                _write(sample, Path(folder, target.name), Settings())
+                _write(sample, Path(folder, target.name), PngInfo())
     return target
 
 
@@ -62,14 +61,14 @@ def check_protection(path: Path) -> None:
             pass
 
 
-def save_picture(picture: Image.Image, target: Path, settings: Settings, *, masked: bool = False) -> SavedPicture:
-    """Save in one step: a reader sees the old file or the whole new picture. A PNG contains the settings.
+def save_picture(picture: Image.Image, target: Path, info: PngInfo) -> SavedPicture:
+    """Save in one step: a reader sees the old file or the whole new picture. A PNG contains the `info`.
 
     Where the file cannot be replaced, as in a container that has it mounted, it is written in place. Where that fails
     too, the picture is saved beside it, or else in the temporary folder. Raises SettingsError if all of this fails.
     """
     try:
-        with _write_part(target, picture, settings, masked=masked) as part:
+        with _write_part(target, picture, info) as part:
             try:
                 os.replace(part, target)
                 return SavedPicture(target, "")
@@ -80,7 +79,7 @@ def save_picture(picture: Image.Image, target: Path, settings: Settings, *, mask
                 os.replace(part, beside)
                 return SavedPicture(beside, _reason(error))
     except OSError as error:
-        return _save_in_temporary_folder(picture, target, settings, error, masked=masked)
+        return _save_in_temporary_folder(picture, target, info, error)
 
 
 @contextmanager
@@ -93,31 +92,26 @@ def explain_write_errors(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _write_part(path: Path, picture: Image.Image, settings: Settings, *, masked: bool = False) -> Iterator[Path]:
+def _write_part(path: Path, picture: Image.Image, info: PngInfo) -> Iterator[Path]:
     """Save beside `path`, in its format, under a temporary name. Raises OSError, or SettingsError for the format."""
     part = path.with_name(f".{os.getpid()}-{path.name}")
     try:
-        _write(picture, part, settings, masked=masked, name=path.name)
+        _write(picture, part, info, name=path.name)
         yield part
     finally:
         with suppress(OSError):
             part.unlink()
 
 
-def _write(picture: Image.Image, path: Path, settings: Settings, *, masked: bool = False, name: str = "") -> None:
+def _write(picture: Image.Image, path: Path, info: PngInfo, *, name: str = "") -> None:
     """Save as `path`. Raises OSError, or a SettingsError that calls the file `name`."""
     try:
-        if path.suffix.lower() == ".png":
-            metadata.save_png(picture, path, settings, masked=masked)
-        else:
-            picture.save(path, quality=95)
+        picture.save(path, quality=95, pnginfo=info)  # each format takes what it knows
     except (KeyError, ValueError) as error:  # PIL raises these for a suffix it cannot write
         raise SettingsError(f"{name or path.name} is not named like a picture: use .png, .jpg or .webp.") from error
 
 
-def _save_in_temporary_folder(
-    picture: Image.Image, target: Path, settings: Settings, error: OSError, *, masked: bool
-) -> SavedPicture:
+def _save_in_temporary_folder(picture: Image.Image, target: Path, info: PngInfo, error: OSError) -> SavedPicture:
     """Save there; from there to the file itself, if it is `error` that its folder, not its disk, has no room for more.
 
     Raises SettingsError.
@@ -126,7 +120,7 @@ def _save_in_temporary_folder(
     try:
         folder = Path(tempfile.mkdtemp(prefix="styletransfer-"))
         rescued = folder / target.name
-        _write(picture, rescued, settings, masked=masked)
+        _write(picture, rescued, info)
     except OSError as second:
         if folder:
             shutil.rmtree(folder, ignore_errors=True)

@@ -15,14 +15,19 @@ from . import losses, neighbours
 from .backbones import Backbone
 from .torch_state import own_state
 
-MAX_CACHE_BYTES = 96 << 20  # a pair at 512 px with its smaller stages, and hypercolumns at 256 px (41 MB)
+MAX_CONTENT_BYTES = 96 << 20  # a photo at 1024 px (90 MB)
+MAX_STYLE_BYTES = 64 << 20  # a painting's hypercolumns at 256 px (41 MB), and its statistics at each size (3 MB)
 
 Targets = dict[str, Tensor]
 """Tensors by layer name. Cached and shared between runs: never change one in place."""
 
-_cache: LRUCache[Hashable, Targets] = LRUCache(
-    MAX_CACHE_BYTES, lambda targets: sum(tensor.nbytes for tensor in targets.values())
-)
+
+def _make_cache(max_bytes: int) -> LRUCache[Hashable, Targets]:
+    return LRUCache(max_bytes, lambda targets: sum(tensor.nbytes for tensor in targets.values()))
+
+
+# Apart, so that a large photo does not push out the painting that the next photo is painted by.
+_content_cache, _style_cache = _make_cache(MAX_CONTENT_BYTES), _make_cache(MAX_STYLE_BYTES)
 
 
 def _key(kind: str, backbone: Backbone, pixels: Tensor, layers: tuple[str, ...], objective: str = "") -> Hashable:
@@ -30,17 +35,17 @@ def _key(kind: str, backbone: Backbone, pixels: Tensor, layers: tuple[str, ...],
     return kind, backbone, digest, pixels.shape, layers, objective
 
 
-_cached = partial(cached, _cache, lock=threading.Lock())
+_cached = partial(cached, lock=threading.Lock())
 
 
-@_cached(key=partial(_key, "content"))
+@_cached(_content_cache, key=partial(_key, "content"))
 @own_state()
 def content_targets(backbone: Backbone, content_image: Tensor, layers: tuple[str, ...]) -> Targets:
     """P of eq. 1: the activations of an image (1, 3, H, W) in [0, 1], each (1, N, H_l, W_l)."""
     return {layer: F.float() for layer, F in backbone.activations(content_image, layers)}
 
 
-@_cached(key=partial(_key, "style"))
+@_cached(_style_cache, key=partial(_key, "style"))
 @own_state()
 def style_targets(backbone: Backbone, style_image: Tensor, layers: tuple[str, ...], objective: str = "gram") -> Targets:
     """A: for each layer, the statistic that `objective` compares, of an image (1, 3, H, W) in [0, 1].
@@ -51,7 +56,7 @@ def style_targets(backbone: Backbone, style_image: Tensor, layers: tuple[str, ..
     return {layer: statistic(F) for layer, F in backbone.activations(style_image, layers)}
 
 
-@_cached(key=lambda backbone, style_image: _key("hypercolumns", backbone, style_image, ()))
+@_cached(_style_cache, key=lambda backbone, style_image: _key("hypercolumns", backbone, style_image, ()))
 def _hypercolumns(backbone: Backbone, style_image: Tensor) -> Targets:
     return {"": neighbours.hypercolumns(backbone, style_image)}
 

@@ -17,7 +17,8 @@ CONTENT, STYLE = ("conv2_1",), ("conv1_1", "conv2_1")
 
 @pytest.fixture(autouse=True)
 def empty() -> None:
-    targets._cache.clear()
+    targets._content_cache.clear()
+    targets._style_cache.clear()
 
 
 @pytest.fixture
@@ -83,12 +84,12 @@ def test_another_picture_layer_or_backbone_has_targets_of_its_own(vgg16, pixels,
 
 def test_they_take_no_more_memory_than_allowed_and_the_oldest_go_first(vgg16, pixels, passes, monkeypatch):
     one = targets.content_targets(vgg16, pixels, CONTENT)["conv2_1"].nbytes
-    targets._cache.clear()
-    monkeypatch.setattr(targets._cache, "_Cache__maxsize", 2 * one)
+    targets._content_cache.clear()
+    monkeypatch.setattr(targets._content_cache, "_Cache__maxsize", 2 * one)
     three = [pixels, pixels / 2, pixels / 3]
     for picture in three:
         targets.content_targets(vgg16, picture, CONTENT)
-    assert targets._cache.currsize == 2 * one
+    assert targets._content_cache.currsize == 2 * one
     passes.clear()
     targets.content_targets(vgg16, three[2], CONTENT)
     assert passes == []
@@ -97,9 +98,9 @@ def test_they_take_no_more_memory_than_allowed_and_the_oldest_go_first(vgg16, pi
 
 
 def test_what_is_too_large_to_keep_is_computed_all_the_same(vgg16, pixels, monkeypatch):
-    monkeypatch.setattr(targets._cache, "_Cache__maxsize", 10)
+    monkeypatch.setattr(targets._content_cache, "_Cache__maxsize", 10)
     assert targets.content_targets(vgg16, pixels, CONTENT)["conv2_1"].shape == (1, 128, 16, 24)
-    assert targets._cache.currsize == 0
+    assert targets._content_cache.currsize == 0
 
 
 def test_threads_share_them(vgg16, pixels):

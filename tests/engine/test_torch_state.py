@@ -78,7 +78,8 @@ def state() -> tuple[object, ...]:
 def forget_everything() -> None:
     """Make the next run the first of its process."""
     backbones._vgg16.cache_clear()
-    targets._cache.clear()
+    targets._content_cache.clear()
+    targets._style_cache.clear()
     convolution.usable_routes.cache_clear()
 
 
