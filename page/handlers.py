@@ -807,20 +807,24 @@ class Handlers:
         }
 
     def forget_paintings(self, session: Session, event: gr.EventData) -> Changes:
-        """ "Forget all" was pressed: delete the pictures from the server, too, and show none."""
-        ids = read_event(event, "ids")
+        """Paintings are to be forgotten: delete them from the server, too, and if all are, show none of the visit's."""
+        ids, current = read_event(event, "ids"), session.current
         VISITS.forget_results({id for id in ids if isinstance(id, str)} if isinstance(ids, list) else set(), session)
         c = self.components
+        if not read_event(event, "all"):
+            return gr.skip() if session.current is current or session.running else self._show_nothing(session)
         no_wall = {c.wall_part: gr.update(visible=False), c.try_styles: gr.update(interactive=not session.running)}
         if session.sketches:
             session.sketches.stop("Forgotten.")
             session.sketches.delete()
             session.sketches = None
-        if session.running:
-            return no_wall
+        return no_wall if session.running else {**no_wall, **self._show_nothing(session)}
+
+    def _show_nothing(self, session: Session) -> Changes:
+        """Show the page as it was before anything was painted."""
+        c = self.components
         session.current = None
         return {
-            **no_wall,
             **self._offer_files(None),
             c.viewer: show_example(examples()[FIRST_EXAMPLE]),
             c.status: NOTHING_PAINTED,

@@ -10,6 +10,7 @@
   let tabs; // a channel to the others
   let refused = "";
   let sentence = "";
+  let isForgetting = false; // a press on a painting forgets it
 
   const finish = (request) => new Promise((resolve, reject) => {
     request.onsuccess = () => resolve(request.result);
@@ -73,11 +74,10 @@
     });
   }
 
-  function forgetAll() {
+  function forget(ids) {
     inTurn(async () => {
-      const ids = [...records.keys()];
       if (database) {
-        await write((paintings) => paintings.clear());
+        await write((paintings) => { for (const id of ids) paintings.delete(id); });
         tabs.postMessage(ids);
       }
       forgetHere(ids);
@@ -87,7 +87,7 @@
   function forgetHere(ids) {
     for (const id of ids) records.delete(id);
     sentence = "";
-    trigger("clear", { ids }); // each tab has a visit of its own on the server
+    trigger("clear", { ids, all: !records.size }); // each tab has a visit of its own on the server
     show();
   }
 
@@ -101,8 +101,9 @@
     const date = new Date(record.date * 1000).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
     const picture = make("img", { src: record.picture, alt: `${record.caption}, ${date}`, width: 96, height: 96 });
     const name = make("span", { textContent: record.caption, ariaHidden: "true" });
-    const tile = make("button", { type: "button", className: "tile", title: `Show ${record.caption} again, of ${date}` }, picture, name);
-    tile.addEventListener("click", () => trigger("select", { record }));
+    const tile = make("button", { type: "button", className: "tile" }, picture, name);
+    tile.dataset.of = `${record.caption}, of ${date}`;
+    tile.addEventListener("click", () => isForgetting ? forget([record.id]) : trigger("select", { record }));
     const item = make("li", {}, tile);
     item.dataset.id = record.id;
     return item;
@@ -110,37 +111,45 @@
 
   function show() {
     section.hidden = !records.size;
+    if (!records.size) isForgetting = false;
+    section.classList.toggle("forgetting", isForgetting);
     const shown = new Map([...list.children].map((item) => [item.dataset.id, item]));
     for (const [id, item] of shown) if (!records.has(id)) item.remove();
     const newest = [...records.values()].reverse();
     newest.forEach((record, place) => {
       const item = shown.get(record.id) ?? makeTile(record); // the same one, which may have the focus
       if (list.children[place] !== item) list.insertBefore(item, list.children[place] ?? null);
+      const tile = item.firstChild;
+      tile.title = `${isForgetting ? "Forget" : "Show again:"} ${tile.dataset.of}`;
     });
-    const said = [sentence, refused].filter(Boolean).join(" ");
+    offer();
+    const how = isForgetting ? "Press a painting to forget it, here and on the server." : "";
+    const said = [sentence, how, refused].filter(Boolean).join(" ");
     if (status.textContent !== said) status.textContent = said;
   }
 
-  function offerToForget() {
-    const forget = make("button", { type: "button", textContent: "Forget all" });
-    forget.addEventListener("click", askToForget);
-    choices.replaceChildren(forget);
-    return forget;
-  }
-
-  function askToForget() {
-    const [yes, no] = ["Forget", "Keep"].map((textContent) => make("button", { type: "button", textContent }));
-    yes.addEventListener("click", () => { offerToForget(); forgetAll(); });
-    no.addEventListener("click", () => offerToForget().focus());
-    choices.replaceChildren(`Forget all ${records.size}, here and on the server?`, yes, no);
-    no.focus();
-  }
-
-  choices.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && choices.children.length > 1) offerToForget().focus();
+  const [begin, all, done] = ["Forget …", "Forget all", "Done"].map((textContent) => {
+    return make("button", { type: "button", textContent });
   });
+
+  function offer() {
+    all.textContent = `Forget all ${records.size}`;
+    const offered = isForgetting ? [all, done] : [begin];
+    if (choices.children.length !== offered.length) choices.replaceChildren(...offered);
+  }
+
+  function choose(forgetting) {
+    isForgetting = forgetting;
+    show();
+    (forgetting ? done : begin).focus();
+  }
+
+  begin.addEventListener("click", () => choose(true));
+  done.addEventListener("click", () => choose(false));
+  all.addEventListener("click", () => { choose(false); forget([...records.keys()]); });
+  section.addEventListener("keydown", (event) => event.key === "Escape" && isForgetting && choose(false));
   document.addEventListener("visibilitychange", () => document.hidden || readAgain());
-  offerToForget();
+  offer();
   take(props.value);
   watch("value", () => take(props.value));
 }

@@ -216,7 +216,7 @@ def test_forget_all_deletes_the_pictures_of_every_tab_from_the_server() -> None:
     ids = [painted(session)["id"] for session in (mine, other)]
     painted(stranger)
     files = [Path(file) for session in (mine, other) for file in session.results[0].files]
-    shown = HANDLERS.forget_paintings(mine, gr.EventData(None, {"ids": ids}))
+    shown = HANDLERS.forget_paintings(mine, gr.EventData(None, {"ids": ids, "all": True}))
     assert not any(file.exists() for file in files)
     assert not mine.results and not other.results and not mine.current and not other.current
     assert not shown[COMPONENTS.viewer]["is_own"]
@@ -315,7 +315,7 @@ def test_paintings_survive_a_reload_and_a_restart_and_come_back_with_all_they_we
 
 @pytest.mark.slow
 @at_both_widths
-def test_forget_all_asks_once_and_leaves_nothing_in_any_tab(context: BrowserContext, url: str) -> None:
+def test_forget_all_takes_two_presses_and_leaves_nothing_in_any_tab(context: BrowserContext, url: str) -> None:
     page, other = context.new_page(), context.new_page()
     other.goto(url)
     paint_once(page, url, "chelsea", "woodcut", 1)
@@ -323,11 +323,11 @@ def test_forget_all_asks_once_and_leaves_nothing_in_any_tab(context: BrowserCont
     session = VISITS.find(page.evaluate("visit.token()"))
     assert session
     file = Path(session.results[0].file)
-    page.get_by_role("button", name="Forget all").click()
-    page.get_by_role("button", name="Keep", exact=True).click()
+    page.get_by_role("button", name="Forget …").click()
+    page.get_by_role("button", name="Done").click()
     expect(tiles(page)).to_have_count(1)
-    page.get_by_role("button", name="Forget all").click()
-    page.get_by_role("button", name="Forget", exact=True).click()
+    page.get_by_role("button", name="Forget …").click()
+    page.get_by_role("button", name="Forget all 1").click()
     for tab in (page, other):
         expect(tiles(tab)).to_have_count(0)
         expect(tab.get_by_text("Your paintings")).to_be_hidden()
@@ -340,6 +340,34 @@ def test_forget_all_asks_once_and_leaves_nothing_in_any_tab(context: BrowserCont
     page.reload()
     page.wait_for_timeout(2000)
     expect(tiles(page)).to_have_count(0)
+
+
+@pytest.mark.slow
+@at_both_widths
+def test_one_painting_can_be_forgotten_and_the_others_stay(context: BrowserContext, url: str) -> None:
+    page = context.new_page()
+    paint_once(page, url, "chelsea", "woodcut", 1)
+    paint_once(page, url, "chelsea", "mosaic", 2)
+    session = VISITS.find(page.evaluate("visit.token()"))
+    assert session
+    woodcut, mosaic = (Path(result.file) for result in session.results)
+    shown = page.locator("#result .after").get_attribute("src")
+    page.get_by_role("button", name="Forget …").click()
+    tiles(page).filter(has_text="Woodcut").click()
+    expect(tiles(page)).to_have_count(1)
+    page.keyboard.press("Escape")
+    expect(tiles(page)).to_contain_text("Mosaic")
+    assert page.locator("#result .after").get_attribute("src") == shown
+    expect(page.locator("#download")).to_be_enabled()
+    page.get_by_role("button", name="Forget …").click()
+    tiles(page).click()
+    expect(tiles(page)).to_have_count(0)
+    expect(page.locator("#save-buttons")).to_be_hidden()
+    for _ in range(100):
+        if not mosaic.exists():
+            break
+        time.sleep(0.1)
+    assert not woodcut.exists() and not mosaic.exists()
 
 
 @pytest.mark.slow

@@ -265,7 +265,7 @@ def test_forget_all_forgets_the_sketches_too_also_while_they_are_painted(painter
     watching = HANDLERS.watch_sketches(session)
     while sum(painted(shown := next(watching))) < 3:
         pass
-    changes = HANDLERS.forget_paintings(session, gr.EventData(None, {"ids": []}))
+    changes = HANDLERS.forget_paintings(session, gr.EventData(None, {"ids": [], "all": True}))
     assert not changes[COMPONENTS.wall_part]["visible"]
     assert not list(watching), "it does not come back"
     assert not any(Path(tile["picture"]["path"]).exists() for tile in tiles(shown)[:3])
