@@ -103,7 +103,11 @@
     const name = make("span", { textContent: record.caption, ariaHidden: "true" });
     const tile = make("button", { type: "button", className: "tile" }, picture, name);
     tile.dataset.of = `${record.caption}, of ${date}`;
-    tile.addEventListener("click", () => isForgetting ? forget([record.id]) : trigger("select", { record }));
+    tile.addEventListener("click", () => {
+      if (!isForgetting) return trigger("select", { record });
+      done.focus(); // the tile, which has it, will be gone
+      forget([record.id]);
+    });
     const item = make("li", {}, tile);
     item.dataset.id = record.id;
     return item;
