@@ -18,15 +18,16 @@ import torch.nn.functional as nnf
 from PIL import Image, ImageChops
 from torch import Tensor
 
-from . import backbones, faces, images, losses, neighbours, targets
+from . import backbones, faces, images, losses, neighbours, targets, tiles
 from .backbones import Backbone
 from .cpu import memory
 from .errors import PictureError, SettingsError
 from .lbfgs import LBFGS
-from .losses import Losses
+from .losses import Losses, Sums
 from .problem import Problem
 from .schedule import Stage
 from .settings import Settings
+from .tiles import Tile
 from .torch_state import own_state, step_in_own_state
 
 REFERENCE_SIZE = 512
@@ -55,6 +56,12 @@ MIN_CONTENT_WEIGHT = 0.1
 """The least α that KEEP_WEIGHT is relative to. At α = 0 there is no content, and nothing is kept."""
 QUERY_PHOTO_SHARE = 0.75
 """How much of the photo, and how little of the picture so far, is in the query for neighbours after the first stage."""
+PRINT_LAYERS = Settings().layer_weights("moments", is_shallow=True)
+"""The style layers of a print above 1024 px, and w_l of each."""
+CONTENT_STRIDE = 2
+"""How many pixels wide and high the squares are whose mean L_content of a print compares."""
+MIN_PIXEL_VARIATION = 1e-3
+"""The least variation per square of the picture that a print starts from; usual values are 0.05 to 0.2."""
 EARLY_STOP_INTERVAL = 10
 """Iterations over which EarlyStop measures the change of the image."""
 
@@ -419,17 +426,16 @@ class Objective:
         return Losses(*torch.stack([content, style, tv, total]).tolist()), gradient
 
     def _weigh_positions(self, P: Tensor) -> Tensor | None:
-        """k of the content loss, such that α k = α + KEEP_WEIGHT where the mask is white: a face stays at any α."""
+        """k of the content loss at each position of P, or None without a mask."""
         if self.keep is None:
             return None
-        α = max(self.settings.content_weight, MIN_CONTENT_WEIGHT)
-        return 1 + KEEP_WEIGHT / α * nnf.interpolate(self.keep, P.shape[2:], mode="area")
+        return weigh_kept(nnf.interpolate(self.keep, P.shape[2:], mode="area"), self.settings.content_weight)
 
     def _guide_style(self, F: Tensor) -> Tensor | None:
-        """k of the style loss: KEPT_STYLE_SHARE where the mask is white, 1 where it is black."""
+        """k of the style loss at each position of F, or None without a mask."""
         if self.keep is None:
             return None
-        return 1 - (1 - KEPT_STYLE_SHARE) * nnf.interpolate(self.keep, F.shape[2:], mode="area")
+        return guide_style(nnf.interpolate(self.keep, F.shape[2:], mode="area"))
 
     def _scale_content(self, style_loss: str, P: Tensor, finer_stages: int) -> float:
         if style_loss == "gram":
@@ -437,6 +443,95 @@ class Objective:
             return (REFERENCE_SIZE / size) ** 2 * COARSER_CONTENT_FACTOR**finer_stages
         variation = max(losses.content_variation(P).item(), MIN_CONTENT_VARIATION * P[0, 0].numel())
         return CONTENT_SCALE / variation * (NEIGHBOURS_CONTENT_FACTOR if style_loss == "neighbours" else 1.0)
+
+
+def weigh_kept(keep: Tensor, α: float) -> Tensor:
+    """k of the content loss, such that α k = α + KEEP_WEIGHT where the mask is white (1): a face stays at any α."""
+    return 1 + KEEP_WEIGHT / max(α, MIN_CONTENT_WEIGHT) * keep
+
+
+def guide_style(keep: Tensor) -> Tensor:
+    """k of the style loss: KEPT_STYLE_SHARE where the mask is white (1), 1 where it is black (0)."""
+    return 1 - (1 - KEPT_STYLE_SHARE) * keep
+
+
+class TiledObjective:
+    """L_total and its gradient in a stage of a print, with moments of shallow layers: exact, whatever the tiles.
+
+    Two departures from Objective. L_content compares pixels, at half the size, with those that the stage starts from:
+    the composition is finished, and what was painted stays, only larger. L_tv, a sum over positions, is multiplied by
+    (512/size)².
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        settings: Settings,
+        start: Tensor,
+        A: targets.Targets,
+        *,
+        style_scale: float = 1.0,
+        keep: Tensor | None = None,
+        tile_side: int = tiles.TILE_SIDE,
+    ) -> None:
+        """Prepare for images of the shape of `start`, (1, 3, H, W) in [0, 1], which the stage starts from.
+
+        `A` are the painting's moments at PRINT_LAYERS. `keep`, (1, 1, H, W) in [0, 1], is the mask of what to keep.
+        """
+        self.backbone, self.settings, self.A, self.style_scale = backbone, settings, A, style_scale
+        self.P = nnf.avg_pool2d(start, CONTENT_STRIDE)
+        variation = max(losses.content_variation(self.P).item(), MIN_PIXEL_VARIATION * self.P[0, 0].numel())
+        self.content_scale = CONTENT_SCALE / variation
+        self.tv_scale = (REFERENCE_SIZE / max(start.shape[2:])) ** 2
+        self.tiles = tiles.cut_tiles(backbone, start, PRINT_LAYERS, tile_side)
+        self.content_k = self.style_k = None
+        if keep is not None and keep.any():
+            self.content_k = weigh_kept(nnf.avg_pool2d(keep, CONTENT_STRIDE), settings.content_weight)
+            self.style_k = guide_style(keep)
+
+    def evaluate(self, x: Tensor) -> Generator[None, None, tuple[Losses, Tensor]]:
+        """Return the losses at the image `x` (1, 3, H, W), and the gradient of L_total. Yields between tiles.
+
+        L_style depends on the sums S over all positions alone. So its gradient is that of Σ ⟨∂L_style/∂S, S⟩ with
+        ∂L_style/∂S held fixed (the chain rule), and S is a sum over tiles.
+        """
+        s = self.settings
+        S = yield from tiles.sum_tiles(self.backbone, x, PRINT_LAYERS, self.tiles, self.style_k)
+        L_style, to_S = self.compare_style(S)
+        L_content = L_tv = 0.0
+        gradient = torch.zeros_like(x)
+        for tile in self.tiles:
+            seen = tile.see(x).detach().requires_grad_()
+            with torch.enable_grad():
+                S = tiles.sum_tile(self.backbone, tile, seen, PRINT_LAYERS, self.style_k)
+                style = torch.stack([to_S[layer].dot(S[layer]) for layer in S]).sum()
+                content, tv = self.compare_pixels(tile, seen)
+                total = losses.total_loss(content, style, tv, s.content_weight, s.style_weight, s.tv_weight)
+            tile.see(gradient).add_(torch.autograd.grad(total, seen)[0])
+            L_content, L_tv = L_content + content.item(), L_tv + tv.item()
+            yield
+        L_total = losses.total_loss(L_content, L_style, L_tv, s.content_weight, s.style_weight, s.tv_weight)
+        return Losses(L_content, L_style, L_tv, L_total), gradient
+
+    def compare_style(self, S: dict[str, Sums]) -> tuple[float, dict[str, Sums]]:
+        """Return L_style, and its derivatives by the sums of each layer, Σ k F Fᵀ and Σ k F."""
+        L_style, slopes = 0.0, {}
+        for layer, w in PRINT_LAYERS.items():
+            FF, F, k = S[layer]
+            with torch.enable_grad():
+                M = losses.moments_of_sums(Sums(FF.requires_grad_(), F.requires_grad_(), k))
+                E = w / self.style_scale * losses.moments_distance(M, self.A[layer])
+            to_FF, to_F = torch.autograd.grad(E, (FF, F))
+            L_style, slopes[layer] = L_style + E.item(), Sums(to_FF.float(), to_F.float(), 0.0)
+        return L_style, slopes
+
+    def compare_pixels(self, tile: Tile, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """L_content and L_tv over the positions that belong to a tile, given what is seen of the image."""
+        k = self.content_k if self.content_k is None else tile.take(self.content_k, CONTENT_STRIDE)
+        reduced = nnf.avg_pool2d(tile.own(seen), CONTENT_STRIDE)
+        content = self.content_scale * losses.content_loss(reduced, tile.take(self.P, CONTENT_STRIDE), k)
+        tv = self.tv_scale * losses.tv_loss(seen, tile.rows.own_positions(1), tile.columns.own_positions(1))
+        return content, tv
 
 
 def upsample_change(x: Tensor, base: Tensor, next_base: Tensor) -> Tensor:
