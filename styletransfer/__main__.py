@@ -154,12 +154,14 @@ def _run(args: argparse.Namespace, settings: Settings) -> int:
             closing(stylize(content, style, settings, _load_backbone(args, settings), keep=keep)) as frames,
             _show_progress(settings.iterations, quiet=args.quiet) as show,
         ):
+            told = False
             for frame in frames:
+                if not told:
+                    _print_notes(frame)
+                    told = True
                 if frame.iteration == (last.iteration if last else 0):
                     continue  # neighbours are being searched
                 last = frame
-                if last.iteration == 1:
-                    _print_notes(last)
                 log(last)
                 show(last)
         exit_code, ending = 0, ""

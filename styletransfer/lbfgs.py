@@ -88,7 +88,7 @@ class LBFGS:
 
 
 class LeanLBFGS:
-    """The same for a print, in less memory: a picture of 8192×8192 pixels takes 0.8 GB, and this class 2.8 GB.
+    """The same for a print, in less memory: a picture of 8192×8192 pixels takes 0.8 GB, and this class keeps 2.8 GB.
 
     Departures from LBFGS: three pairs in bfloat16, which a stage of few steps hardly fills; the gradient's memory
     becomes the next image; and a step that does not lower f is taken back, so that the last image is the best.
@@ -101,7 +101,7 @@ class LeanLBFGS:
         self.f = math.inf  # of the best image
         self.best_image: Tensor | None = None  # (1, 3, H, W); None before the first step
         self._g: Tensor | None = None  # its gradient, in bfloat16
-        self._pairs: deque[tuple[Tensor, Tensor, float]] = deque(maxlen=self.HISTORY)  # s, y, 1 / sᵀy
+        self._pairs: deque[tuple[Tensor, Tensor, float]] = deque()  # s, y, 1 / sᵀy
         self._first_move = LBFGS.FIRST_MOVE
 
     def step(self, x: Tensor, f: float, g: Tensor) -> Generator[None, None, Tensor]:
@@ -132,6 +132,8 @@ class LeanLBFGS:
     def _add_pair(self, x: Tensor, g: Tensor) -> Generator[None, None, None]:
         """Remember s = x − x_best, y = g − g_best and 1 / sᵀy, if the curvature along s is positive."""
         assert self.best_image is not None and self._g is not None
+        if len(self._pairs) == self.HISTORY:
+            self._pairs.popleft()  # before there is memory for the next
         s, y = (torch.empty_like(x, dtype=torch.bfloat16) for _ in range(2))
         for s_band, y_band, *new, x_best, g_best in _bands(s, y, x, g, self.best_image, self._g):
             s_band.copy_(new[0] - x_best)

@@ -6,7 +6,7 @@ looks, so that each position has the activation that it has in the whole picture
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator
+from collections.abc import Collection, Generator, Sequence
 from itertools import pairwise, product
 from typing import NamedTuple
 
@@ -40,6 +40,12 @@ class Tile(NamedTuple):
     rows: Span
     columns: Span
 
+    @property
+    def seen_pixels(self) -> int:
+        """How many pixels the network sees."""
+        rows, columns = self.rows.seen, self.columns.seen
+        return (rows.stop - rows.start) * (columns.stop - columns.start)
+
     def see(self, x: Tensor) -> Tensor:
         """What the network sees of x (1, C, H, W): a view."""
         return x[:, :, self.rows.seen, self.columns.seen]
@@ -54,14 +60,14 @@ class Tile(NamedTuple):
         return x[:, :, rows, columns]
 
 
-def cut_tiles(backbone: Backbone, x: Tensor, layers: Collection[str], side: int = TILE_SIDE) -> list[Tile]:
-    """Cut x (1, 3, H, W) into tiles of about the same shape, with no side over `side` pixels.
+def cut_tiles(backbone: Backbone, shape: Sequence[int], layers: Collection[str], side: int = TILE_SIDE) -> list[Tile]:
+    """Cut a picture of the `shape` (H, W) into tiles of about the same shape, with no side over `side` pixels.
 
     Their edges lie between positions of the deepest of `layers`, and so of all.
     """
     step, reach = (max(of_layer(layer) for layer in layers) for of_layer in (stride, backbone.reach))
     margin = -(-reach // step) * step
-    return [Tile(*spans) for spans in product(*(_cut(length, side, step, margin) for length in x.shape[2:]))]
+    return [Tile(*spans) for spans in product(*(_cut(length, side, step, margin) for length in shape))]
 
 
 def _cut(length: int, side: int, step: int, margin: int) -> list[Span]:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from styletransfer import Settings, losses
 from styletransfer.lbfgs import LBFGS, LeanLBFGS
-from styletransfer.optimize import PRINT_LAYERS, TiledObjective
+from styletransfer.optimize import TiledObjective
+from styletransfer.schedule import PRINT_LAYERS
 
 H, W = 71, 86  # no multiple of 4: the last row of positions has no pixels of its own
 SETTINGS = Settings(content_weight=2.0, style_weight=1e7, tv_weight=30.0)
