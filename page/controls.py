@@ -42,6 +42,8 @@ START_CONTROLS = tuple(name for name in LABELS if name not in STEERABLE)
 LIVE_CONTROLS = tuple(name for name in LABELS if name in STEERABLE)
 """The controls that can change during a run, and take effect at its next step."""
 CONTROLS = tuple(LABELS)
+MAX_SIZE = 2048
+"""The largest size on the page, in pixels. Larger prints take long, and are for the command line."""
 
 
 def control(name: str, settings: Settings) -> gr.Slider | gr.Radio | gr.Checkbox:
@@ -54,7 +56,7 @@ def control(name: str, settings: Settings) -> gr.Slider | gr.Radio | gr.Checkbox
         return gr.Checkbox(value=value, label=label, info=knob.help, elem_id=name)
     return gr.Slider(
         knob.position(knob.low),
-        knob.position(knob.high),
+        MAX_SIZE if name == "size" else knob.position(knob.high),
         value=knob.position(value),
         step=knob.step,
         label=f"{label}, as a power of ten" if knob.log else label,
@@ -81,7 +83,8 @@ def to_settings(preset: str, values: Mapping[str, Any]) -> Settings:
 
 
 def slider_values(settings: Settings) -> dict[str, Any]:
-    """Return where each of CONTROLS stands for `settings`."""
+    """Return where each of CONTROLS stands for `settings`; for a larger size, at MAX_SIZE."""
+    settings = replace(settings, size=min(settings.size, MAX_SIZE))
     return {name: knobs()[name].position(getattr(settings, name)) for name in CONTROLS}
 
 

@@ -23,13 +23,15 @@ if __name__ == "__main__":
     tune_process()  # before torch is loaded, which the next imports do
     console.escape_unprintable()
 
-from . import backbones, images, saving, weights
+from . import backbones, images, print_files, saving, weights
 from .backbones import Backbone
 from .errors import SettingsError, StyleTransferError
 from .losses import Losses
 from .optimize import Frame, stylize
+from .schedule import MAX_WHOLE_SIZE
 from .settings import PRESETS, Knob, Settings
 
+MAX_DPI = 9600
 LOG_HEADER = ("iteration", "size", "seconds", *Losses._fields)
 ENDING_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGBREAK")  # some systems lack some
 SIGNALS = tuple(getattr(signal, name) for name in ENDING_SIGNALS if hasattr(signal, name))
@@ -93,6 +95,14 @@ def _build_parser() -> argparse.ArgumentParser:
     for setting in fields(Settings):
         add("--" + setting.name.replace("_", "-"), **_flag_options(setting.metadata["knob"], setting.default))
     add("--keep", metavar="MASK", type=_parse_path, help="Picture that is white where the photo should be kept most.")
+    add(
+        "--dpi",
+        metavar="N",
+        type=_parse_dpi,
+        default=print_files.DPI,
+        help=f"Dots per inch of a print, above {MAX_WHOLE_SIZE} pixels: stored in its file, in PNG and TIFF beside 16 "
+        "bits per channel. [%(default)s]",
+    )
     add("--weights", metavar="FILE", type=_parse_path, help="VGG-19 to use, as published by torchvision or timm.")
     add("--log", metavar="LOSSES.csv", type=_parse_path, default=os.devnull, help="Where to write the losses.")
     add("--quiet", action="store_true", help="Print no progress bar and no success message.")
@@ -116,6 +126,12 @@ def _flag_options(knob: Knob, default: Any) -> dict[str, Any]:
 def _parse_path(text: str) -> Path:
     """Return the path with ~ expanded, as a shell does where it is not quoted, unless a file is named so."""
     return Path(text if os.path.lexists(text) else os.path.expanduser(text))
+
+
+def _parse_dpi(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_DPI:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {MAX_DPI}, not {text!r}")
+    return int(text)
 
 
 def _parse_names(text: str) -> tuple[str, ...]:
@@ -187,7 +203,10 @@ def _save(last: Frame, target: Path, args: argparse.Namespace, ending: str) -> b
 
     `ending` is what ended the run before its last iteration, or empty.
     """
-    path, why = saving.save_picture(last.picture, target, last.settings, masked=last.masked)
+    is_deep = last.is_print and target.suffix.lower() in print_files.SUFFIXES
+    picture = last.deep_picture() if is_deep else last.picture
+    dpi = args.dpi if last.is_print else None
+    path, why = saving.save_picture(picture, target, last.settings, masked=last.masked, dpi=dpi)
     said = []
     if ending:
         said.append(f"{ending} at iteration {last.iteration} of {last.iterations}")
@@ -196,7 +215,8 @@ def _save(last: Frame, target: Path, args: argparse.Namespace, ending: str) -> b
     if said:
         _print_line(f"{'; '.join(said)}: saved as {path if why else args.output}.")
     elif not args.quiet:
-        _print_line("Saved {} ({}×{} pixels, {:.1f} seconds).".format(args.output, *last.picture.size, last.seconds))
+        width, height = last.width_height
+        _print_line(f"Saved {args.output} ({width}×{height} pixels, {last.seconds:.1f} seconds).")
     return not why
 
 

@@ -1,4 +1,5 @@
-"""The settings of a painting inside its file: in a PNG a text chunk called KEY, in a JPEG a comment."""
+"""The settings of a painting inside its file: in a PNG a text chunk called KEY, in a JPEG a comment, in a TIFF (see
+print_files.py) a description."""
 
 from __future__ import annotations
 
@@ -46,7 +47,7 @@ def save_jpeg(picture: Image.Image, file: str | IO[bytes] | Any, settings: Setti
 
 
 def read_settings(source: images.Source) -> Settings | None:
-    """Return the settings inside a file that save_png or save_jpeg wrote, or None for any other file."""
+    """Return the settings inside a file that save_png, save_jpeg or print_files.save wrote, or None for any other."""
     try:
         return from_json(images.read_text(source, KEY))
     except Exception:  # decoders raise nearly any exception on bad data

@@ -11,7 +11,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -111,10 +111,20 @@ class Frame:
         return Image.fromarray(self._problem.finish_print(self._pixels, np.uint8))
 
     @property
+    def is_print(self) -> bool:
+        """Whether this is a frame of a print, which is larger than schedule.MAX_WHOLE_SIZE when it is finished."""
+        return self._bases is None
+
+    @property
+    def width_height(self) -> tuple[int, int]:
+        """The size of `picture`, in pixels."""
+        pixels = self._bases[1] if self._bases else self._pixels
+        return pixels.shape[3], pixels.shape[2]
+
     @own_state()
-    def deep_picture(self) -> NDArray[np.uint16] | None:
-        """The same in 16-bit RGB, (H, W, 3), if this is a print, else None. It is converted whenever it is read."""
-        return None if self._bases else self._problem.finish_print(self._pixels, np.uint16)
+    def deep_picture(self) -> NDArray[Any]:
+        """The image of a print in 16-bit RGB, (H, W, 3). It is not kept: one of 8192×8192 pixels takes 0.4 GB."""
+        return self._problem.finish_print(self._pixels, np.uint16)
 
 
 @step_in_own_state
@@ -576,7 +586,6 @@ class TiledObjective:
         *,
         style_scale: float = 1.0,
         keep: Tensor | None = None,
-        tile_side: int = tiles.TILE_SIDE,
     ) -> None:
         """Prepare for images of the shape of `start`, (1, 3, H, W) in [0, 1], which the stage starts from.
 
@@ -587,7 +596,7 @@ class TiledObjective:
         variation = max(losses.content_variation(self.P).item(), MIN_PIXEL_VARIATION * self.P[0, 0].numel())
         self.content_scale = CONTENT_SCALE / variation
         self.tv_scale = (REFERENCE_SIZE / max(start.shape[2:])) ** 2
-        self.tiles = tiles.cut_tiles(backbone, start.shape[2:], PRINT_LAYERS, tile_side)
+        self.tiles = tiles.cut_tiles(backbone, start.shape[2:], PRINT_LAYERS)
         self.content_k = self.style_k = None
         if keep is not None and keep.any():
             self.content_k = weigh_kept(nnf.avg_pool2d(keep, CONTENT_STRIDE), settings.content_weight)

@@ -10,15 +10,18 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from . import metadata
+from . import metadata, print_files
 from .errors import SettingsError
 from .settings import Settings
 
 WRITE_BITS = 0o222
+Picture: TypeAlias = Image.Image | NDArray[np.uint16]
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -62,14 +65,18 @@ def check_protection(path: Path) -> None:
             pass
 
 
-def save_picture(picture: Image.Image, target: Path, settings: Settings, *, masked: bool = False) -> SavedPicture:
+def save_picture(
+    picture: Picture, target: Path, settings: Settings, *, masked: bool = False, dpi: int | None = None
+) -> SavedPicture:
     """Save in one step: a reader sees the old file or the whole new picture. A PNG contains the settings.
+
+    Pixels of 16 bits, (H, W, 3), are saved as print_files.save does. `dpi` is a print's resolution in dots per inch.
 
     Where the file cannot be replaced, as in a container that has it mounted, it is written in place. Where that fails
     too, the picture is saved beside it, or else in the temporary folder. Raises SettingsError if all of this fails.
     """
     try:
-        with _write_part(target, picture, settings, masked=masked) as part:
+        with _write_part(target, picture, settings, masked=masked, dpi=dpi) as part:
             try:
                 os.replace(part, target)
                 return SavedPicture(target, "")
@@ -80,7 +87,7 @@ def save_picture(picture: Image.Image, target: Path, settings: Settings, *, mask
                 os.replace(part, beside)
                 return SavedPicture(beside, _reason(error))
     except OSError as error:
-        return _save_in_temporary_folder(picture, target, settings, error, masked=masked)
+        return _save_in_temporary_folder(picture, target, settings, error, masked=masked, dpi=dpi)
 
 
 @contextmanager
@@ -93,30 +100,38 @@ def explain_write_errors(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _write_part(path: Path, picture: Image.Image, settings: Settings, *, masked: bool = False) -> Iterator[Path]:
+def _write_part(
+    path: Path, picture: Picture, settings: Settings, *, masked: bool = False, dpi: int | None = None
+) -> Iterator[Path]:
     """Save beside `path`, in its format, under a temporary name. Raises OSError, or SettingsError for the format."""
     part = path.with_name(f".{os.getpid()}-{path.name}")
     try:
-        _write(picture, part, settings, masked=masked, name=path.name)
+        _write(picture, part, settings, masked=masked, dpi=dpi, name=path.name)
         yield part
     finally:
         with suppress(OSError):
             part.unlink()
 
 
-def _write(picture: Image.Image, path: Path, settings: Settings, *, masked: bool = False, name: str = "") -> None:
+def _write(
+    picture: Picture, path: Path, settings: Settings, *, masked: bool = False, dpi: int | None = None, name: str = ""
+) -> None:
     """Save as `path`. Raises OSError, or a SettingsError that calls the file `name`."""
+    if isinstance(picture, np.ndarray):
+        print_files.save(picture, path, settings, masked=masked, dpi=dpi or print_files.DPI)
+        return
     try:
         if path.suffix.lower() == ".png":
             metadata.save_png(picture, path, settings, masked=masked)
         else:
-            picture.save(path, quality=95)
+            options: dict[str, Any] = {"dpi": (dpi, dpi), "icc_profile": print_files.srgb_profile()} if dpi else {}
+            picture.save(path, quality=95, **options)
     except (KeyError, ValueError) as error:  # PIL raises these for a suffix it cannot write
         raise SettingsError(f"{name or path.name} is not named like a picture: use .png, .jpg or .webp.") from error
 
 
 def _save_in_temporary_folder(
-    picture: Image.Image, target: Path, settings: Settings, error: OSError, *, masked: bool
+    picture: Picture, target: Path, settings: Settings, error: OSError, *, masked: bool, dpi: int | None
 ) -> SavedPicture:
     """Save there; from there to the file itself, if it is `error` that its folder, not its disk, has no room for more.
 
@@ -126,7 +141,7 @@ def _save_in_temporary_folder(
     try:
         folder = Path(tempfile.mkdtemp(prefix="styletransfer-"))
         rescued = folder / target.name
-        _write(picture, rescued, settings, masked=masked)
+        _write(picture, rescued, settings, masked=masked, dpi=dpi)
     except OSError as second:
         if folder:
             shutil.rmtree(folder, ignore_errors=True)

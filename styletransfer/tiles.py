@@ -67,11 +67,11 @@ def cut_tiles(backbone: Backbone, shape: Sequence[int], layers: Collection[str],
     """
     step, reach = (max(of_layer(layer) for layer in layers) for of_layer in (stride, backbone.reach))
     margin = -(-reach // step) * step
-    return [Tile(*spans) for spans in product(*(_cut(length, side, step, margin) for length in shape))]
+    return [Tile(*spans) for spans in product(*(_cut(length, step, margin) for length in shape))]
 
 
-def _cut(length: int, side: int, step: int, margin: int) -> list[Span]:
-    count = -(-length // side)
+def _cut(length: int, step: int, margin: int) -> list[Span]:
+    count = -(-length // TILE_SIDE)
     edges = [*(length * k // count // step * step for k in range(count)), length]
     return [Span(slice(a, b), slice(max(0, a - margin), min(length, b + margin))) for a, b in pairwise(edges)]
 

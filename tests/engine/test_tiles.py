@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from styletransfer import Settings, losses
+from styletransfer import Settings, losses, tiles
 from styletransfer.lbfgs import LBFGS, LeanLBFGS
 from styletransfer.optimize import TiledObjective
 from styletransfer.schedule import PRINT_LAYERS
@@ -64,7 +64,9 @@ def whole_loss(reference, x: Tensor, start: Tensor, painting: Tensor, keep: Tens
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_no_seam_loss_and_gradient_are_those_of_the_whole_picture_whatever_the_tiles(masked, keep, vgg16, reference):
+def test_no_seam_loss_and_gradient_are_those_of_the_whole_picture_whatever_the_tiles(
+    masked, keep, vgg16, reference, monkeypatch
+):
     x, start, painting = random_image(H, W, 0), random_image(H, W, 1), random_image(40, 52, 2)
     keep = keep if masked else torch.zeros_like(keep)
     exact = x.double().requires_grad_()
@@ -72,7 +74,8 @@ def test_no_seam_loss_and_gradient_are_those_of_the_whole_picture_whatever_the_t
     (gradient,) = torch.autograd.grad(total, exact)
     A = {layer: losses.moments(F) for layer, F in vgg16.activations(painting, PRINT_LAYERS)}
     for side, count in ((200, 1), (48, 4), (32, 9)):
-        objective = TiledObjective(vgg16, SETTINGS, start, A, style_scale=3.0, keep=keep, tile_side=side)
+        monkeypatch.setattr(tiles, "TILE_SIDE", side)
+        objective = TiledObjective(vgg16, SETTINGS, start, A, style_scale=3.0, keep=keep)
         assert len(objective.tiles) == count
         found, found_gradient = finish(objective.evaluate(x))
         assert found == pytest.approx([term.item() for term in (*terms, total)], rel=1e-4)
