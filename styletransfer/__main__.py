@@ -18,7 +18,7 @@ if __name__ == "__main__":
     tune_process()  # before torch is loaded, which the next imports do
     console.escape_unprintable()
 
-from . import batch, metadata, saving
+from . import batch, saving
 from .console import make_bar, print_line
 from .errors import SettingsError, StyleTransferError
 from .interruption import Interrupted, ignore_signals, raise_on_signals
@@ -82,12 +82,14 @@ def _run(args: argparse.Namespace, settings: Settings) -> int:
             closing(stylize(content, style, settings, load_backbone(args, settings), keep=keep)) as frames,
             _show_progress(settings.iterations, quiet=args.quiet) as show,
         ):
+            told = False
             for frame in frames:
+                if not told:
+                    _print_notes(frame)
+                    told = True
                 if frame.iteration == (last.iteration if last else 0):
                     continue  # neighbours are being searched
                 last = frame
-                if last.iteration == 1:
-                    _print_notes(last)
                 log(last)
                 show(last)
         exit_code, ending = 0, ""
@@ -112,7 +114,7 @@ def _save(last: Frame, target: Path, args: argparse.Namespace, ending: str) -> b
 
     `ending` is what ended the run before its last iteration, or empty.
     """
-    path, why = saving.save_picture(last.picture, target, metadata.png_info(last.settings, masked=last.masked))
+    path, why = saving.save_frame(last, target, dpi=args.dpi)
     said = []
     if ending:
         said.append(f"{ending} at iteration {last.iteration} of {last.iterations}")
@@ -121,7 +123,7 @@ def _save(last: Frame, target: Path, args: argparse.Namespace, ending: str) -> b
     if said:
         print_line(f"{'; '.join(said)}: saved as {path if why else args.output}.")
     elif not args.quiet:
-        print_line("Saved {} ({}×{} pixels, {:.1f} seconds).".format(args.output, *last.picture.size, last.seconds))
+        print_line("Saved {} ({}×{} pixels, {:.1f} seconds).".format(args.output, *last.width_height, last.seconds))
     return not why
 
 

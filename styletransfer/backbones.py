@@ -59,6 +59,16 @@ class Backbone:
                 hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(self.layers)}."
                 raise SettingsError(f"The backbone {self.name} has no layer {layer!r}: {hint}")
 
+    def reach(self, layer: str) -> int:
+        """How many pixels beyond its own a position of `layer` depends on, in each direction.
+
+        Its own are a square of `stride` pixels. A convolution adds a position, and pooling halves their distance.
+        """
+        positions = 0
+        for name in reversed(self.layers[: self.layers.index(layer) + 1]):
+            positions = (positions + 1) * (2 if name.endswith("_1") and name != "conv1_1" else 1)
+        return positions
+
     def activations(self, pixels: Tensor, layers: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
         """Names and activations (after ReLU) of `layers`, each (1, N, H, W), for RGB `pixels` (1, 3, H, W) in [0, 1].
 
@@ -119,9 +129,14 @@ def fastest_device() -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
+def stride(layer: str) -> int:
+    """Return the distance between two positions of `layer`, in pixels: pooling doubles it."""
+    return 1 << (int(layer[4]) - 1)
+
+
 def smallest_side(layers: Iterable[str]) -> int:
     """Return the shortest side, in pixels, that leaves one position in the deepest of `layers`."""
-    return 1 << (max(int(layer[4]) for layer in layers) - 1)
+    return max(map(stride, layers))
 
 
 def vgg16(precision: str = "auto") -> Backbone:

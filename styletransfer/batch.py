@@ -195,6 +195,7 @@ def _prepare(args: argparse.Namespace, settings: Settings) -> _Batch:
         backbone=backbone,
         keep=keep,
         inputs={use: _hash(_read_file(path)) for use, path in given.items() if path},
+        dpi=args.dpi,
         quiet=args.quiet,
         bar=make_bar(
             total=count,
@@ -218,6 +219,7 @@ class _Batch:
     backbone: Backbone
     keep: Image.Image | None
     inputs: Mapping[str, str]  # of every picture, beside photo and painting: see metadata.read_inputs
+    dpi: int  # of prints
     quiet: bool
     bar: tqdm
     counts: Counter[str] = field(default_factory=Counter)  # of pictures: painted, there, failed
@@ -252,14 +254,12 @@ class _Batch:
         content, style = _load(photo, contents["photo"]), _load(painting, contents["painting"])
         last, notes = self.stylize_pair(content.image, style.image)
         with delay_signals():
-            saved = saving.save_picture(
-                last.picture, target, metadata.png_info(last.settings, masked=last.masked, inputs=inputs)
-            )
+            saved = saving.save_frame(last, target, dpi=self.dpi, inputs=inputs)
             if saved.why:
                 raise SettingsError(f"{path} cannot be written ({saved.why}): saved as {saved.path}.")
             self.counts["painted"] += 1
         self.seconds += last.seconds
-        size = "{}×{}".format(*last.picture.size)
+        size = "{}×{}".format(*last.width_height)
         self.print_result(
             f"Saved {path} ({size} pixels, {last.seconds:.1f} seconds).",
             *(f"{file.name}: {loaded.note}" for file, loaded in ((photo, content), (painting, style)) if loaded.note),

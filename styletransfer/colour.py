@@ -7,9 +7,13 @@ Both ways change the images that go into the optimisation. "luminance" also chan
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
+
+Array = NDArray[Any]
 
 MIN_VARIANCE = 1e-4
 """Added to every variance of values in [0, 1]. An image of one colour has no variance that could be stretched."""
@@ -39,8 +43,20 @@ def finish(painted: Image.Image, photo: Image.Image, colours: str) -> Image.Imag
     return Image.merge("YCbCr", (painted.convert("L"), Cb, Cr)).convert("RGB")
 
 
+def take_luminance(painted: Array, photo: Array) -> Array:
+    """The same as `finish` with "luminance", for RGB in [0, 1], (H, W, 3): Y of `painted`, Cb and Cr of `photo`."""
+    Y = np.array([0.299, 0.587, 0.114], np.float32)
+    return photo + ((painted - photo) @ Y)[..., None]
+
+
 def limit_palette(painted: Image.Image, paintings: Sequence[Image.Image], share: float) -> Image.Image:
-    """Narrow the colours of `painted` along the axes of RGB along which the painting hardly varies.
+    """Narrow the colours of `painted` along the axes of RGB along which the painting hardly varies: see narrow_axes."""
+    A, b = narrow_axes(painted, paintings, share)
+    return painted.convert("RGB", tuple(np.column_stack([A, 255 * b]).flatten()))
+
+
+def narrow_axes(painted: Image.Image, paintings: Sequence[Image.Image], share: float) -> tuple[Array, Array]:
+    """Return A, (3, 3), and b, (3,), of the map x ↦ A x + b of pixels in [0, 1] that limits the palette.
 
     On the principal axes of the painting (or of two, mixed by `share`) with a standard deviation below NARROW_AXIS,
     that of `painted` becomes at most the painting's: x ↦ μ + V k Vᵀ (x − μ), with the eigenvectors V of its covariance
@@ -53,7 +69,7 @@ def limit_palette(painted: Image.Image, paintings: Sequence[Image.Image], share:
     k = np.minimum(1, np.sqrt(variances / np.einsum("ia,ij,ja->a", V, Σ, V)))
     k[variances > NARROW_AXIS**2] = 1
     A = V * k @ V.T
-    return painted.convert("RGB", tuple(np.column_stack([A, 255 * (μ - A @ μ)]).flatten()))
+    return A, μ - A @ μ
 
 
 def preview(picture: Image.Image, photo: Image.Image, painting: Image.Image, colours: str) -> Image.Image:

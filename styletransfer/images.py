@@ -37,6 +37,7 @@ RAW_HEADS = (
     (0, b"IIU\0"),  # Panasonic RW2
     (0, b"FUJIFILMCCD-RAW"),  # Fujifilm RAF
 )
+IMAGE_DESCRIPTION = 270  # TIFF tags: this and the next
 NEW_SUBFILE_TYPE, COMPRESSION, PHOTOMETRIC, SUB_IFDS, DNG_VERSION = 254, 259, 262, 330, 50706  # TIFF tags
 SENSOR_DATA = (32803, 34892)  # values of PHOTOMETRIC: a colour filter array, and its linear values
 MAX_SUB_IFDS = 8  # the most that are looked at
@@ -91,12 +92,13 @@ def load(source: Source) -> LoadedImage:
 def read_text(source: Source, name: str) -> str:
     """Return the text called `name` in a PNG's header, or an empty one. No pixel is decoded.
 
-    A JPEG's comment has no name: there it is what follows "`name`: ". Raises PictureError, or nearly anything for a
-    damaged file.
+    A JPEG's comment and a TIFF's description have no name: there it is what follows "`name`: ". Raises PictureError,
+    or nearly anything for a damaged file.
     """
     with _open_image(source, _name_source(source)) as image:
-        if image.format == "JPEG":
-            said, _, text = image.info.get("comment", b"").decode().partition(": ")
+        if image.format in ("JPEG", "TIFF"):
+            described = getattr(image, "tag_v2", {}).get(IMAGE_DESCRIPTION, "")
+            said, _, text = (image.info.get("comment", b"").decode() or described).partition(": ")
             return text if said == name else ""
         return str(image.info.get(name, ""))
 

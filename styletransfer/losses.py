@@ -6,7 +6,7 @@ F and P are feature maps of shape (1, N, H, W): N channels, M = H·W positions.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as nnf
@@ -17,6 +17,8 @@ MAX_SLAB_BYTES = 36 << 20
 """Larger features are multiplied slab by slab in the backward pass of the Gram matrix."""
 PARTIAL_SUM = 4096
 """Positions whose products are summed before they are rounded to bfloat16: see _Gram."""
+
+Term = TypeVar("Term", Tensor, float)
 
 
 class Losses(NamedTuple):
@@ -93,7 +95,7 @@ def style_loss(F: Tensor, A: Tensor, k: Tensor | None = None) -> Tensor:
 
 def gram_matrix_per_position(F: Tensor, k: Tensor | None = None) -> Tensor:
     """G / M, of shape (N, N); with a weight k for each position, (1, 1, H, W), it is Σ k F Fᵀ / Σ k: see moments."""
-    return gram_matrix(F) / F[0, 0].numel() if k is None else _mean_products(F, k)[0]
+    return gram_matrix(F) / F[0, 0].numel() if k is None else sum_positions(F, k).means()[0]
 
 
 def gram_distance(G: Tensor, A: Tensor) -> Tensor:
@@ -107,16 +109,41 @@ def moments(F: Tensor, k: Tensor | None = None) -> Tensor:
     With a weight k for each position, (1, 1, H, W), they are μ = Σ k F / Σ k and C = Σ k F Fᵀ / Σ k − μ μᵀ, the guided
     statistics of Gatys et al. 2017, arXiv 1611.07865, eq. 4 to 6.
     """
-    G, μ = _mean_products(F, k)
-    return torch.cat([μ[:, None], G - torch.outer(μ, μ)], dim=1)
+    return moments_of_sums(sum_positions(F, k))
 
 
-def _mean_products(F: Tensor, k: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The means of F Fᵀ, (N, N), and of F, (N,), over positions, weighted by k (1, 1, H, W) if it is given."""
+class Sums(NamedTuple):
+    """Σ k F Fᵀ, (N, N), Σ k F, (N,), and Σ k, over some of the positions of a layer."""
+
+    FF: Tensor
+    F: Tensor
+    k: Tensor | float
+
+    def plus(self, other: Sums) -> Sums:
+        """The sums over these positions and others."""
+        return Sums(self.FF + other.FF, self.F + other.F, self.k + other.k)
+
+    def dot(self, other: Sums) -> Tensor:
+        """The inner product with derivatives by these sums."""
+        return (self.FF * other.FF).sum() + (self.F * other.F).sum()
+
+    def means(self) -> tuple[Tensor, Tensor]:
+        """The means of F Fᵀ and of F over these positions."""
+        return self.FF / self.k, self.F / self.k
+
+
+def sum_positions(F: Tensor, k: Tensor | None) -> Sums:
+    """The sums over all positions of F (1, N, H, W), with a weight k for each, (1, 1, H, W), or 1 everywhere."""
     k = k if k is None else k.to(F.dtype)
     total = F[0, 0].numel() if k is None else k.sum(dtype=torch.promote_types(F.dtype, torch.float32))
-    products, sums = _WeightedSums.apply(F, k)
-    return products / total, sums / total
+    FF, sums = _WeightedSums.apply(F, k)
+    return Sums(FF, sums, total)
+
+
+def moments_of_sums(sums: Sums) -> Tensor:
+    """[μ C], (N, 1 + N), of the positions that were summed."""
+    G, μ = sums.means()
+    return torch.cat([μ[:, None], G - torch.outer(μ, μ)], dim=1)
 
 
 class _WeightedSums(torch.autograd.Function):
@@ -178,11 +205,15 @@ STYLE_LOSSES = {
 """The style losses by the name that Settings.objective gives them."""
 
 
-def tv_loss(x: Tensor) -> Tensor:
-    """L_tv = Σ ((x_{i,j+1} − x_ij)² + (x_{i+1,j} − x_ij)²), for pixels x (1, 3, H, W) in [0, 1]."""
-    return x.diff(dim=-1).square().sum() + x.diff(dim=-2).square().sum()
+def tv_loss(x: Tensor, rows: slice = slice(None), columns: slice = slice(None)) -> Tensor:
+    """L_tv = Σ ((x_{i,j+1} − x_ij)² + (x_{i+1,j} − x_ij)²), for pixels x (1, 3, H, W) in [0, 1].
+
+    The sum is over all positions i, j, or over those in `rows` and `columns`.
+    """
+    right, down = x.diff(dim=-1), x.diff(dim=-2)
+    return right[:, :, rows, columns].square().sum() + down[:, :, rows, columns].square().sum()
 
 
-def total_loss(content: Tensor, style: Tensor, tv: Tensor, α: float, β: float, γ: float) -> Tensor:
+def total_loss(content: Term, style: Term, tv: Term, α: float, β: float, γ: float) -> Term:
     """L_total = α L_content + β L_style + γ L_tv (eq. 7, with total variation)."""
     return α * content + β * style + γ * tv

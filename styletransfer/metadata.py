@@ -1,4 +1,5 @@
-"""The settings of a painting inside its file: in a PNG a text chunk called KEY, in a JPEG a comment."""
+"""The settings of a painting inside its file: in a PNG a text chunk called KEY, in a JPEG a comment, in a TIFF (see
+print_files.py) a description."""
 
 from __future__ import annotations
 
@@ -33,16 +34,16 @@ def to_json(settings: Settings, *, masked: bool = False, inputs: Mapping[str, st
     return json.dumps({**asdict(settings), "masked": masked, "inputs": dict(inputs)})
 
 
-def png_info(settings: Settings, *, masked: bool = False, inputs: Mapping[str, str] = NO_INPUTS) -> PngInfo:
-    """Return the record as what a PNG contains: see to_json."""
+def png_info(record: str) -> PngInfo:
+    """Return a record as what a PNG contains: see to_json."""
     info = PngInfo()
-    info.add_text(KEY, to_json(settings, masked=masked, inputs=inputs))
+    info.add_text(KEY, record)
     return info
 
 
 def save_png(picture: Image.Image, file: str | IO[bytes] | Any, settings: Settings, *, masked: bool = False) -> None:
     """Save the picture as PNG with its settings inside. Raises OSError."""
-    picture.save(file, format="PNG", pnginfo=png_info(settings, masked=masked))
+    picture.save(file, format="PNG", pnginfo=png_info(to_json(settings, masked=masked)))
 
 
 def save_jpeg(picture: Image.Image, file: str | IO[bytes] | Any, settings: Settings, *, masked: bool = False) -> None:
@@ -56,7 +57,7 @@ def save_jpeg(picture: Image.Image, file: str | IO[bytes] | Any, settings: Setti
 
 
 def read_settings(source: images.Source) -> Settings | None:
-    """Return the settings inside a file that save_png or save_jpeg wrote, or None for any other file."""
+    """Return the settings inside a file that save_png, save_jpeg or print_files.save wrote, or None for any other."""
     try:
         return from_json(images.read_text(source, KEY))
     except Exception:  # decoders raise nearly any exception on bad data

@@ -11,22 +11,25 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import torch
 import torch.nn.functional as nnf
+from numpy.typing import NDArray
 from PIL import Image, ImageChops
 from torch import Tensor
 
-from . import backbones, faces, images, losses, neighbours, targets
+from . import backbones, faces, images, losses, neighbours, targets, tiles
 from .backbones import Backbone
 from .cpu import memory
 from .errors import PictureError, SettingsError
-from .lbfgs import LBFGS
-from .losses import Losses
+from .lbfgs import LBFGS, LeanLBFGS
+from .losses import Losses, Sums
 from .problem import Problem
-from .schedule import Stage
+from .schedule import PRINT_LAYERS, Stage
 from .settings import Settings
+from .tiles import Tile
 from .torch_state import own_state, step_in_own_state
 
 REFERENCE_SIZE = 512
@@ -55,6 +58,10 @@ MIN_CONTENT_WEIGHT = 0.1
 """The least α that KEEP_WEIGHT is relative to. At α = 0 there is no content, and nothing is kept."""
 QUERY_PHOTO_SHARE = 0.75
 """How much of the photo, and how little of the picture so far, is in the query for neighbours after the first stage."""
+CONTENT_STRIDE = 2
+"""How many pixels wide and high the squares are whose mean L_content of a print compares."""
+MIN_PIXEL_VARIATION = 1e-3
+"""The least variation per square of the picture that a print starts from; usual values are 0.05 to 0.2."""
 EARLY_STOP_INTERVAL = 10
 """Iterations over which EarlyStop measures the change of the image."""
 
@@ -65,8 +72,9 @@ class Frame:
 
     If a step diverged, the frame shows the image before it. The last frame shows the best image of its stage.
 
-    While neighbours are searched, the last frame comes again and again, so that a run can be stopped or steered.
-    Before the first iteration this is frame 0, which shows the image that the run starts from and has no losses (NaN).
+    While neighbours are searched, and between the tiles of a print, the last frame comes again and again, so that a run
+    can be stopped or steered. Before the first iteration this is frame 0, which shows the image that the run starts
+    from and has no losses (NaN).
     """
 
     iteration: int  # from 1; 0 before the first
@@ -81,7 +89,7 @@ class Frame:
     masked: bool  # whether a mask that was given says what to keep
     notes: tuple[str, ...]  # what the user should know of this run, one sentence each
     _pixels: Tensor = field(repr=False)
-    _bases: tuple[Tensor, Tensor] = field(repr=False)  # of this stage and of the last one
+    _bases: tuple[Tensor, Tensor] | None = field(repr=False)  # of this stage and of the last one; None for a print
     _problem: Problem = field(repr=False)
 
     @property
@@ -94,8 +102,29 @@ class Frame:
     @cached_property
     @own_state()
     def picture(self) -> Image.Image:
-        """The image in 8-bit RGB, at the size of the result in every stage. It is converted when first read."""
-        return self._problem.finish(upsample_change(self._pixels, *self._bases))
+        """The image in 8-bit RGB, at the size of the result in every stage. It is converted when first read.
+
+        That of a print has the size of its stage.
+        """
+        if self._bases:
+            return self._problem.finish(upsample_change(self._pixels, *self._bases))
+        return Image.fromarray(self._problem.finish_print(self._pixels, np.uint8))
+
+    @property
+    def is_print(self) -> bool:
+        """Whether this is a frame of a print, which is larger than schedule.MAX_WHOLE_SIZE when it is finished."""
+        return self._bases is None
+
+    @property
+    def width_height(self) -> tuple[int, int]:
+        """The size of `picture`, in pixels."""
+        pixels = self._bases[1] if self._bases else self._pixels
+        return pixels.shape[3], pixels.shape[2]
+
+    @own_state()
+    def deep_picture(self) -> NDArray[Any]:
+        """The image of a print in 16-bit RGB, (H, W, 3). It is not kept: one of 8192×8192 pixels takes 0.4 GB."""
+        return self._problem.finish_print(self._pixels, np.uint16)
 
 
 @step_in_own_state
@@ -180,6 +209,8 @@ class _Evaluation(NamedTuple):
     losses: Losses
 
 
+R = TypeVar("R")
+
 NO_LOSSES = Losses(math.nan, math.nan, math.nan, math.nan)
 
 
@@ -189,7 +220,8 @@ class _Run:
     def __init__(self, problem: Problem, notes: tuple[str, ...], started: float, *, masked: bool) -> None:
         self.problem, self.notes, self.started, self.masked = problem, notes, started, masked
         self.stages = problem.plan_stages()
-        self.bases = [problem.base(stage.size) for stage in self.stages]
+        self.is_print = self.stages[-1].in_tiles
+        self.bases = self.make_bases()
         self.iteration = 0
         self.skipped = 0  # iterations that early stops have left out
         self.time_left = TimeLeft()
@@ -197,8 +229,13 @@ class _Run:
 
     def optimize(self) -> Generator[Frame, Settings | None, None]:
         """Run the stages; each starts from the best image of the one before."""
-        x = self.problem.initial_image(self.stages[0].size)
-        for number in range(len(self.stages)):
+        if self.is_print:
+            yield self.announce()
+        x = self.problem.initial_image(self.stages[0])
+        for number, stage in enumerate(self.stages):
+            if stage.in_tiles:
+                x = yield from self.optimize_in_tiles(number, x)
+                continue
             if number:
                 x = upsample_change(x, *self.bases[number - 1 : number + 1])
             x = yield from self.optimize_stage(number, x)
@@ -228,12 +265,92 @@ class _Run:
                 if early_stop.is_due(x):
                     self.skipped += remaining
                     remaining = 0
-                self.time_left.update(self.stages[number].size, time.monotonic() - tick)
+                self.time_left.update(self.stages[number], time.monotonic() - tick)
                 self.last_frame = self.make_frame(number, remaining, shown, best)
                 steered = self.steer((yield self.last_frame))
                 x = x_next
             x = best.x
         return x
+
+    def optimize_in_tiles(self, number: int, x: Tensor) -> Generator[Frame, Settings | None, Tensor]:
+        """Run one stage of a print from the image `x` (1, 3, h, w) of the stage before, and return its best image.
+
+        Settings that were sent, also between tiles, begin with a fresh objective at the best image.
+        """
+        stage, remaining = self.stages[number], self.stages[number].iterations
+        x = self.enlarge(x, stage.size)
+        while remaining:
+            memory.trim_heap()
+            A = yield from self.steer_between(self.problem.print_targets(stage.size), number, x)
+            if A is None:
+                continue
+            objective = TiledObjective(
+                self.problem.backbone,
+                self.problem.settings,
+                x,
+                A,
+                style_scale=self.problem.style_scale(self.stages[0].size if self.bases else 0, "moments"),
+                keep=self.problem.keep_mask(stage.size) if self.problem.keep else None,
+            )
+            optimizer = LeanLBFGS()
+            while remaining:
+                tick = time.monotonic()
+                found = yield from self.steer_between(objective.evaluate(x), number, x)
+                if found is None:
+                    break
+                evaluated, gradient = found
+                if optimizer.best_image is None and not math.isfinite(evaluated.total):
+                    raise SettingsError("With these weights the loss is no longer a number: choose smaller ones.")
+                x_next = yield from self.steer_between(optimizer.step(x, evaluated.total, gradient), number, x)
+                if optimizer.best_image is x:
+                    best = _Evaluation(x, evaluated)
+                if x_next is None:
+                    break
+                remaining -= 1
+                self.time_left.update(stage, time.monotonic() - tick)
+                self.last_frame = self.make_frame(number, remaining, best, best)
+                if self.steer((yield self.last_frame)):
+                    break
+                x = x_next
+            x = x if optimizer.best_image is None else optimizer.best_image
+        return x
+
+    def announce(self) -> Frame:
+        """Time a tile of a print, and return a frame 0 whose last note says how much time and memory it will take."""
+        backbone, side = self.problem.backbone, tiles.TILE_SIDE
+        x = self.problem.initial_image(self.stages[0])
+        tile = nnf.interpolate(x, (side, side))
+        A = {layer: losses.moments(F) for layer, F in backbone.activations(tile, PRINT_LAYERS)}
+        for _ in range(2):  # the first also chooses the routes of the convolutions
+            tick = time.monotonic()
+            for _ in TiledObjective(backbone, self.problem.settings, tile, A).evaluate(tile):
+                pass
+        seconds_per_pixel = (time.monotonic() - tick) / side**2
+        last = self.stages[-1]
+        all_tiles = tiles.cut_tiles(backbone, self.problem.shape(last.size), PRINT_LAYERS)
+        self.time_left.update(last, seconds_per_pixel * sum(tile.seen_pixels for tile in all_tiles))
+        minutes, gigabytes = self.time_left.estimate(self.stages) / 60, self.problem.estimate_bytes() / 1e9
+        self.notes += (f"This print takes about {minutes:.1f} minutes and {gigabytes:.1f} GB of memory.",)
+        return self.describe(0, self.stages, _Evaluation(x, NO_LOSSES))
+
+    def enlarge(self, x: Tensor, size: int) -> Tensor:
+        """Bring a print to the long side `size`, with the photo's own lines where a mask keeps it: see Problem.base."""
+        if self.problem.keep:
+            return upsample_change(x, self.problem.base(max(x.shape[2:])), self.problem.base(size))
+        return nnf.interpolate(x, self.problem.shape(size), mode="bicubic").clamp_(0, 1)
+
+    def steer_between(
+        self, steps: Generator[None, None, R], number: int, x: Tensor
+    ) -> Generator[Frame, Settings | None, R | None]:
+        """Return what `steps` returns, or None if settings were sent. Yields the last frame between them."""
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return end.value
+            frame = self.last_frame or self.describe(number, self.stages, _Evaluation(x, NO_LOSSES))
+            if self.steer((yield frame)):
+                return None
 
     def build_objective(self, number: int, x: Tensor) -> Generator[Frame, Settings | None, Objective]:
         """Build the objective of a stage that goes on from `x`. Yields the last frame while neighbours are searched.
@@ -242,7 +359,7 @@ class _Run:
         """
         while True:
             memory.trim_heap()  # Fragments left by other stage sizes cost 0.2 GB at 512 px, here and after the targets.
-            size, _, style_loss, is_shallow = self.stages[number]
+            size, _, style_loss, is_shallow, _ = self.stages[number]
             objective = Objective(
                 self.problem.backbone,
                 self.problem.settings,
@@ -250,7 +367,7 @@ class _Run:
                 *self.problem.style_images(size),
                 style_loss=style_loss,
                 style_scale=self.problem.style_scale(self.stages[0].size, style_loss),
-                finer_stages=len(self.stages) - 1 - number,
+                finer_stages=len(self.bases) - 1 - number,
                 keep=self.problem.keep_mask(size),
                 is_shallow=is_shallow,
             )
@@ -289,7 +406,7 @@ class _Run:
             masked=self.masked,
             notes=self.notes,
             _pixels=shown.x,
-            _bases=(self.bases[number], self.bases[-1]),
+            _bases=None if self.is_print else (self.bases[number], self.bases[-1]),
             _problem=self.problem,
         )
 
@@ -299,8 +416,12 @@ class _Run:
         if steered.settings == self.problem.settings:
             return False
         self.problem = steered
-        self.bases = [steered.base(stage.size) for stage in self.stages]
+        self.bases = self.make_bases()
         return True
+
+    def make_bases(self) -> list[Tensor]:
+        """The images that the changes of the stages are added to; for a print, without those of its larger sizes."""
+        return [self.problem.base(stage.size) for stage in self.stages if not stage.in_tiles]
 
 
 class EarlyStop:
@@ -329,13 +450,13 @@ class TimeLeft:
     def __init__(self) -> None:
         self.seconds_per_pixel = math.inf
 
-    def update(self, size: int, seconds: float) -> None:
-        """Take into account an iteration at long side `size` that took `seconds`."""
-        self.seconds_per_pixel = min(self.seconds_per_pixel, seconds / size**2)
+    def update(self, stage: Stage, seconds: float) -> None:
+        """Take into account an iteration of `stage` that took `seconds`."""
+        self.seconds_per_pixel = min(self.seconds_per_pixel, seconds / stage._replace(iterations=1).work)
 
     def estimate(self, stages: Sequence[Stage]) -> float:
         """Return the seconds for the iterations of `stages`."""
-        return self.seconds_per_pixel * sum(stage.iterations * stage.size**2 for stage in stages)
+        return self.seconds_per_pixel * sum(stage.work for stage in stages)
 
 
 class Objective:
@@ -419,17 +540,16 @@ class Objective:
         return Losses(*torch.stack([content, style, tv, total]).tolist()), gradient
 
     def _weigh_positions(self, P: Tensor) -> Tensor | None:
-        """k of the content loss, such that α k = α + KEEP_WEIGHT where the mask is white: a face stays at any α."""
+        """k of the content loss at each position of P, or None without a mask."""
         if self.keep is None:
             return None
-        α = max(self.settings.content_weight, MIN_CONTENT_WEIGHT)
-        return 1 + KEEP_WEIGHT / α * nnf.interpolate(self.keep, P.shape[2:], mode="area")
+        return weigh_kept(nnf.interpolate(self.keep, P.shape[2:], mode="area"), self.settings.content_weight)
 
     def _guide_style(self, F: Tensor) -> Tensor | None:
-        """k of the style loss: KEPT_STYLE_SHARE where the mask is white, 1 where it is black."""
+        """k of the style loss at each position of F, or None without a mask."""
         if self.keep is None:
             return None
-        return 1 - (1 - KEPT_STYLE_SHARE) * nnf.interpolate(self.keep, F.shape[2:], mode="area")
+        return guide_style(nnf.interpolate(self.keep, F.shape[2:], mode="area"))
 
     def _scale_content(self, style_loss: str, P: Tensor, finer_stages: int) -> float:
         if style_loss == "gram":
@@ -437,6 +557,94 @@ class Objective:
             return (REFERENCE_SIZE / size) ** 2 * COARSER_CONTENT_FACTOR**finer_stages
         variation = max(losses.content_variation(P).item(), MIN_CONTENT_VARIATION * P[0, 0].numel())
         return CONTENT_SCALE / variation * (NEIGHBOURS_CONTENT_FACTOR if style_loss == "neighbours" else 1.0)
+
+
+def weigh_kept(keep: Tensor, α: float) -> Tensor:
+    """k of the content loss, such that α k = α + KEEP_WEIGHT where the mask is white (1): a face stays at any α."""
+    return 1 + KEEP_WEIGHT / max(α, MIN_CONTENT_WEIGHT) * keep
+
+
+def guide_style(keep: Tensor) -> Tensor:
+    """k of the style loss: KEPT_STYLE_SHARE where the mask is white (1), 1 where it is black (0)."""
+    return 1 - (1 - KEPT_STYLE_SHARE) * keep
+
+
+class TiledObjective:
+    """L_total and its gradient in a stage of a print, with moments of shallow layers: exact, whatever the tiles.
+
+    Two departures from Objective. L_content compares pixels, at half the size, with those that the stage starts from:
+    the composition is finished, and what was painted stays, only larger. L_tv, a sum over positions, is multiplied by
+    (512/size)².
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        settings: Settings,
+        start: Tensor,
+        A: targets.Targets,
+        *,
+        style_scale: float = 1.0,
+        keep: Tensor | None = None,
+    ) -> None:
+        """Prepare for images of the shape of `start`, (1, 3, H, W) in [0, 1], which the stage starts from.
+
+        `A` are the painting's moments at PRINT_LAYERS. `keep`, (1, 1, H, W) in [0, 1], is the mask of what to keep.
+        """
+        self.backbone, self.settings, self.A, self.style_scale = backbone, settings, A, style_scale
+        self.P = nnf.avg_pool2d(start, CONTENT_STRIDE)
+        variation = max(losses.content_variation(self.P).item(), MIN_PIXEL_VARIATION * self.P[0, 0].numel())
+        self.content_scale = CONTENT_SCALE / variation
+        self.tv_scale = (REFERENCE_SIZE / max(start.shape[2:])) ** 2
+        self.tiles = tiles.cut_tiles(backbone, start.shape[2:], PRINT_LAYERS)
+        self.content_k = self.style_k = None
+        if keep is not None and keep.any():
+            self.content_k = weigh_kept(nnf.avg_pool2d(keep, CONTENT_STRIDE), settings.content_weight)
+            self.style_k = guide_style(keep)
+
+    def evaluate(self, x: Tensor) -> Generator[None, None, tuple[Losses, Tensor]]:
+        """Return the losses at the image `x` (1, 3, H, W), and the gradient of L_total. Yields between tiles.
+
+        L_style depends on the sums S over all positions alone. So its gradient is that of Σ ⟨∂L_style/∂S, S⟩ with
+        ∂L_style/∂S held fixed (the chain rule), and S is a sum over tiles.
+        """
+        s = self.settings
+        S = yield from tiles.sum_tiles(self.backbone, x, PRINT_LAYERS, self.tiles, self.style_k)
+        L_style, to_S = self.compare_style(S)
+        L_content = L_tv = 0.0
+        gradient = torch.zeros_like(x)
+        for tile in self.tiles:
+            seen = tile.see(x).detach().requires_grad_()
+            with torch.enable_grad():
+                S = tiles.sum_tile(self.backbone, tile, seen, PRINT_LAYERS, self.style_k)
+                style = torch.stack([to_S[layer].dot(S[layer]) for layer in S]).sum()
+                content, tv = self.compare_pixels(tile, seen)
+                total = losses.total_loss(content, style, tv, s.content_weight, s.style_weight, s.tv_weight)
+            tile.see(gradient).add_(torch.autograd.grad(total, seen)[0])
+            L_content, L_tv = L_content + content.item(), L_tv + tv.item()
+            yield
+        L_total = losses.total_loss(L_content, L_style, L_tv, s.content_weight, s.style_weight, s.tv_weight)
+        return Losses(L_content, L_style, L_tv, L_total), gradient
+
+    def compare_style(self, S: dict[str, Sums]) -> tuple[float, dict[str, Sums]]:
+        """Return L_style, and its derivatives by the sums of each layer, Σ k F Fᵀ and Σ k F."""
+        L_style, slopes = 0.0, {}
+        for layer, w in PRINT_LAYERS.items():
+            FF, F, k = S[layer]
+            with torch.enable_grad():
+                M = losses.moments_of_sums(Sums(FF.requires_grad_(), F.requires_grad_(), k))
+                E = w / self.style_scale * losses.moments_distance(M, self.A[layer])
+            to_FF, to_F = torch.autograd.grad(E, (FF, F))
+            L_style, slopes[layer] = L_style + E.item(), Sums(to_FF.float(), to_F.float(), 0.0)
+        return L_style, slopes
+
+    def compare_pixels(self, tile: Tile, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """L_content and L_tv over the positions that belong to a tile, given what is seen of the image."""
+        k = self.content_k if self.content_k is None else tile.take(self.content_k, CONTENT_STRIDE)
+        reduced = nnf.avg_pool2d(tile.own(seen), CONTENT_STRIDE)
+        content = self.content_scale * losses.content_loss(reduced, tile.take(self.P, CONTENT_STRIDE), k)
+        tv = self.tv_scale * losses.tv_loss(seen, tile.rows.own_positions(1), tile.columns.own_positions(1))
+        return content, tv
 
 
 def upsample_change(x: Tensor, base: Tensor, next_base: Tensor) -> Tensor:

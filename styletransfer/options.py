@@ -11,10 +11,13 @@ from typing import Any, NoReturn
 
 from PIL import Image
 
-from . import backbones, console, images, weights
+from . import backbones, console, images, print_files, weights
 from .backbones import Backbone
 from .errors import SettingsError
+from .schedule import MAX_WHOLE_SIZE
 from .settings import PRESETS, Knob, Settings
+
+MAX_DPI = 9600
 
 
 class Parser(argparse.ArgumentParser):
@@ -42,6 +45,14 @@ def add_options(parser: argparse.ArgumentParser, without: Container[str] = ()) -
             flag = "--" + setting.name.replace("_", "-")
             add(flag, **_flag_options(setting.metadata["knob"], setting.default))
     add("--keep", metavar="MASK", type=parse_path, help="Picture that is white where the photo should be kept most.")
+    add(
+        "--dpi",
+        metavar="N",
+        type=_parse_dpi,
+        default=print_files.DPI,
+        help=f"Dots per inch of a print, above {MAX_WHOLE_SIZE} pixels: stored in its file, in PNG and TIFF beside 16 "
+        "bits per channel. [%(default)s]",
+    )
     add("--weights", metavar="FILE", type=parse_path, help="VGG-19 to use, as published by torchvision or timm.")
     add("--quiet", action="store_true", help="Print no progress bar and no success message.")
 
@@ -63,6 +74,12 @@ def _flag_options(knob: Knob, default: Any) -> dict[str, Any]:
 def parse_path(text: str) -> Path:
     """Return the path with ~ expanded, as a shell does where it is not quoted, unless a file is named so."""
     return Path(text if os.path.lexists(text) else os.path.expanduser(text))
+
+
+def _parse_dpi(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_DPI:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {MAX_DPI}, not {text!r}")
+    return int(text)
 
 
 def _parse_names(text: str) -> tuple[str, ...]:

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as nnf
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from . import backbones, colour, images, losses, neighbours, targets
+from . import backbones, colour, images, losses, neighbours, targets, tiles
 from .backbones import Backbone
 from .cpu import memory
 from .errors import PictureError
-from .schedule import MAX_COARSE_ITERATIONS, MIN_COARSE_SIZE, Stage, may_be_shallow, plan_stages
+from .schedule import (
+    MAX_COARSE_ITERATIONS,
+    MAX_WHOLE_SIZE,
+    MIN_COARSE_SIZE,
+    PRINT_LAYERS,
+    Stage,
+    halve_print,
+    may_be_shallow,
+    plan_print,
+    plan_stages,
+)
 from .settings import STEERABLE, Settings
 
 MIN_PATTERN_ENERGY = 0.5
@@ -30,6 +44,9 @@ Settings.relative_style."""
 MIN_STYLE_SCALE = 0.05
 """The least style scale. A photo almost in the painting's style would otherwise weigh without bound; usual values are
 0.3 to 10."""
+
+BAND_ROWS = 256
+"""So many rows of a print are converted at once."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +84,11 @@ class Problem:
             found.append(self._to_tensor(image, max(round(size * self.settings.stroke), math.ceil(min_side * aspect))))
         return found
 
+    def shape(self, size: int) -> tuple[int, int]:
+        """The (height, width) of the result at long side `size`, in pixels."""
+        width, height = self._fit_size(self.content, size)
+        return height, width
+
     def keep_mask(self, size: int) -> Tensor:
         """How much of the content image to keep at each pixel, (1, 1, H, W) in [0, 1]: 0 without a mask."""
         width, height = self._fit_size(self.content, size)
@@ -80,6 +102,20 @@ class Problem:
         s = self.settings
         return targets.mix_style_targets(self.backbone, self.style_images(size), s.style_layers, s.mix, style_loss)
 
+    def print_targets(self, size: int) -> Generator[None, None, targets.Targets]:
+        """The painting's moments for a stage of a print, by layer of PRINT_LAYERS. Yields between tiles.
+
+        A painting is not enlarged beyond its own resolution: its lines would be blurred, and the print's with them. The
+        finest lines of the print are then as wide, in pixels, as those of the painting.
+        """
+        found = []
+        for image in self._colour_prepared[1]:
+            S = self._to_tensor(image, min(round(size * self.settings.stroke), max(image.size)))
+            parts = tiles.cut_tiles(self.backbone, S.shape[2:], PRINT_LAYERS)
+            sums = yield from tiles.sum_tiles(self.backbone, S, PRINT_LAYERS, parts)
+            found.append({layer: losses.moments_of_sums(total) for layer, total in sums.items()})
+        return targets.mix_targets(found, self.settings.mix)
+
     def base(self, size: int) -> Tensor:
         """The image that a stage's change is added to: the content image, or black where all of x is upsampled.
 
@@ -92,9 +128,13 @@ class Problem:
             return torch.zeros_like(content)
         return content if self.settings.objective == "gram" else self.keep_mask(size) * content
 
-    def initial_image(self, size: int) -> Tensor:
-        """The image to start from, (1, 3, H, W): `init_image`, the content image, or white noise from the seed."""
-        content = self.content_image(size)
+    def initial_image(self, stage: Stage) -> Tensor:
+        """The image to start `stage` from, (1, 3, H, W): `init_image`, the content image, or white noise from the seed.
+
+        A print that goes on from `init_image` enlarges it: here it has its own size.
+        """
+        own_size = max(self.init_image.size) if self.init_image else stage.size
+        content = self.content_image(min(stage.size, own_size) if stage.in_tiles else stage.size)
         if self.init_image:
             image, _ = colour.prepare(self.init_image, self.init_image, self.settings.colours)
             return images.to_tensor(image, (content.shape[3], content.shape[2])).to(content.device)
@@ -108,15 +148,17 @@ class Problem:
         """Plan the stages, leaving out those at which the style image's pattern has vanished.
 
         The next stage then gets a quarter of their iterations, up to MAX_COARSE_ITERATIONS in all. A run that continues
-        from `init_image` has one stage, at full size.
-        Raises PictureError if an image would be too narrow for the layers.
+        from `init_image` has one stage, at full size; a print has those sizes that are larger than it.
+        Raises PictureError if an image would be too narrow for the layers, and SettingsError as plan_print does.
         """
         min_size = self._min_stage_size()
+        if self.init_image and (prints := plan_print(self.settings)):
+            return [stage for stage in prints[:-1] if stage.size > max(self.init_image.size)] + prints[-1:]
         if self.init_image:
             style_loss = "gram" if self.settings.objective == "gram" else "moments"
             return [Stage(self.settings.size, self.settings.iterations, style_loss, may_be_shallow(self.settings))]
         plan = plan_stages(self.settings, min_size)
-        while len(plan) > 1 and self._pattern_vanishes(plan[0], plan[1]):
+        while len(plan) > 1 and not plan[1].in_tiles and self._pattern_vanishes(plan[0], plan[1]):
             coarsest, next_stage, *finer = plan
             more = min(MAX_COARSE_ITERATIONS, next_stage.iterations + coarsest.iterations // 4)
             plan = [next_stage._replace(iterations=max(next_stage.iterations, more)), *finer]
@@ -138,12 +180,20 @@ class Problem:
 
     def check_memory(self) -> None:
         """Raise SettingsError, with a size that would fit, if too little memory is free for the last stage."""
-        if self.backbone.device.type != "cpu":
-            return
-        content, *style = (
-            math.prod(self._fit_size(image, self.settings.size)) for image in (self.content, *self.style)
-        )
-        memory.check_memory(self.settings.size, content, round(max(style) * self.settings.stroke**2))
+        size = self.settings.size
+        if self.backbone.device.type == "cpu" and size > MAX_WHOLE_SIZE:
+            memory.check_memory(size, self.estimate_bytes(), memory.PRINT_BASE)
+        elif self.backbone.device.type == "cpu":
+            memory.check_memory(size, self.estimate_bytes())
+
+    def estimate_bytes(self) -> float:
+        """Estimate the memory of a run on the processor."""
+        composed_at = halve_print(self.settings.size)[-1]
+        content, *style = (math.prod(self._fit_size(image, composed_at)) for image in (self.content, *self.style))
+        composing = memory.estimate_bytes(content, round(max(style) * self.settings.stroke**2))
+        if self.settings.size <= MAX_WHOLE_SIZE:
+            return composing
+        return max(composing, memory.estimate_print_bytes(math.prod(self.shape(self.settings.size))))
 
     def finish(self, pixels: Tensor) -> Image.Image:
         """Convert `pixels` (1, 3, H, W) to 8 bits, in the colours that Settings.colours asks for."""
@@ -151,6 +201,25 @@ class Problem:
         if self.settings.objective != "gram":  # whose picture stays what it was before this was added
             painted = colour.limit_palette(painted, self._colour_prepared[1], self.settings.mix)
         return colour.finish(painted, self._content_at_result_size, self.settings.colours)
+
+    def finish_print(self, pixels: Tensor, whole: type[np.uint8 | np.uint16]) -> NDArray[Any]:
+        """Convert `pixels` (1, 3, H, W) to whole numbers of 8 or 16 bits, (H, W, 3), in the same colours as `finish`.
+
+        It goes by bands of rows, since a copy of 8192×8192 pixels in floats takes 0.8 GB.
+        """
+        height, width = pixels.shape[2:]
+        reduced = images.to_image(nnf.avg_pool2d(pixels, max(1, max(height, width) // colour.STATS_SIZE)))
+        A, b = colour.narrow_axes(reduced, self._colour_prepared[1], self.settings.mix)
+        by_luminance = self.settings.colours == "luminance"
+        photo = np.asarray(self.content.resize((width, height), Image.Resampling.LANCZOS)) if by_luminance else None
+        finished = np.empty((height, width, 3), whole)
+        for top in range(0, height, BAND_ROWS):
+            rows = slice(top, top + BAND_ROWS)
+            band = pixels[0, :, rows].permute(1, 2, 0).cpu().numpy() @ A.T.astype(np.float32) + b.astype(np.float32)
+            if photo is not None:
+                band = colour.take_luminance(band, photo[rows] / np.float32(255))
+            finished[rows] = (band.clip(0, 1) * np.iinfo(whole).max).round()
+        return finished
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -190,7 +259,7 @@ class Problem:
         min_side = backbones.smallest_side(self.layers)
         longest = 1.0
         for what, image in (("photo", self.content), *(("painting", image) for image in self.style)):
-            width, height = self._fit_size(image, self.settings.size)
+            width, height = self._fit_size(image, halve_print(self.settings.size)[-1])
             if min(width, height) < min_side:
                 raise PictureError(
                     f"At size {self.settings.size} the {what} would have {width}×{height} pixels, too narrow for the "

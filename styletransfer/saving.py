@@ -7,17 +7,21 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
+from . import metadata, print_files
 from .errors import SettingsError
+from .optimize import Frame
 
 WRITE_BITS = 0o222
+Picture: TypeAlias = Image.Image | NDArray[np.uint16]
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -40,13 +44,13 @@ def find_target(path: Path) -> Path:
             raise SettingsError(f"{path} is a folder: add the name of a picture to it.")
         check_protection(path)
         try:
-            with _write_part(target, sample, PngInfo()):
+            with _write_part(target, sample, ""):
                 pass
         except OSError:
             if not os.path.isfile(target):
                 raise
             with tempfile.TemporaryDirectory() as folder:  # the file itself can be written, if its format can
-                _write(sample, Path(folder, target.name), PngInfo())
+                _write(sample, Path(folder, target.name), "")
     return target
 
 
@@ -61,14 +65,33 @@ def check_protection(path: Path) -> None:
             pass
 
 
-def save_picture(picture: Image.Image, target: Path, info: PngInfo) -> SavedPicture:
-    """Save in one step: a reader sees the old file or the whole new picture. A PNG contains the `info`.
+def save_frame(
+    frame: Frame,
+    target: Path,
+    *,
+    dpi: int = print_files.DPI,
+    inputs: Mapping[str, str] = metadata.NO_INPUTS,
+) -> SavedPicture:
+    """Save the picture of a frame, with its record (see metadata.to_json), as save_picture does.
+
+    That of a print has a resolution of `dpi` dots per inch, and 16 bits a channel where the format has them.
+    """
+    is_deep = frame.is_print and target.suffix.lower() in print_files.SUFFIXES
+    record = metadata.to_json(frame.settings, masked=frame.masked, inputs=inputs)
+    picture = frame.deep_picture() if is_deep else frame.picture
+    return save_picture(picture, target, record, dpi=dpi if frame.is_print else None)
+
+
+def save_picture(picture: Picture, target: Path, record: str, *, dpi: int | None = None) -> SavedPicture:
+    """Save in one step: a reader sees the old file or the whole new picture. A PNG contains the record.
+
+    Pixels of 16 bits, (H, W, 3), are saved as print_files.save does. `dpi` is a print's resolution in dots per inch.
 
     Where the file cannot be replaced, as in a container that has it mounted, it is written in place. Where that fails
     too, the picture is saved beside it, or else in the temporary folder. Raises SettingsError if all of this fails.
     """
     try:
-        with _write_part(target, picture, info) as part:
+        with _write_part(target, picture, record, dpi) as part:
             try:
                 os.replace(part, target)
                 return SavedPicture(target, "")
@@ -79,7 +102,7 @@ def save_picture(picture: Image.Image, target: Path, info: PngInfo) -> SavedPict
                 os.replace(part, beside)
                 return SavedPicture(beside, _reason(error))
     except OSError as error:
-        return _save_in_temporary_folder(picture, target, info, error)
+        return _save_in_temporary_folder(picture, target, record, dpi, error)
 
 
 @contextmanager
@@ -92,26 +115,32 @@ def explain_write_errors(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _write_part(path: Path, picture: Image.Image, info: PngInfo) -> Iterator[Path]:
+def _write_part(path: Path, picture: Picture, record: str, dpi: int | None = None) -> Iterator[Path]:
     """Save beside `path`, in its format, under a temporary name. Raises OSError, or SettingsError for the format."""
     part = path.with_name(f".{os.getpid()}-{path.name}")
     try:
-        _write(picture, part, info, name=path.name)
+        _write(picture, part, record, dpi, name=path.name)
         yield part
     finally:
         with suppress(OSError):
             part.unlink()
 
 
-def _write(picture: Image.Image, path: Path, info: PngInfo, *, name: str = "") -> None:
+def _write(picture: Picture, path: Path, record: str, dpi: int | None = None, name: str = "") -> None:
     """Save as `path`. Raises OSError, or a SettingsError that calls the file `name`."""
+    if isinstance(picture, np.ndarray):
+        print_files.save(picture, path, record, dpi or print_files.DPI)
+        return
     try:
-        picture.save(path, quality=95, pnginfo=info)  # each format takes what it knows
+        options: dict[str, Any] = {"dpi": (dpi, dpi), "icc_profile": print_files.srgb_profile()} if dpi else {}
+        picture.save(path, quality=95, pnginfo=metadata.png_info(record), **options)  # each format takes what it knows
     except (KeyError, ValueError) as error:  # PIL raises these for a suffix it cannot write
         raise SettingsError(f"{name or path.name} is not named like a picture: use .png, .jpg or .webp.") from error
 
 
-def _save_in_temporary_folder(picture: Image.Image, target: Path, info: PngInfo, error: OSError) -> SavedPicture:
+def _save_in_temporary_folder(
+    picture: Picture, target: Path, record: str, dpi: int | None, error: OSError
+) -> SavedPicture:
     """Save there; from there to the file itself, if it is `error` that its folder, not its disk, has no room for more.
 
     Raises SettingsError.
@@ -120,7 +149,7 @@ def _save_in_temporary_folder(picture: Image.Image, target: Path, info: PngInfo,
     try:
         folder = Path(tempfile.mkdtemp(prefix="styletransfer-"))
         rescued = folder / target.name
-        _write(picture, rescued, info)
+        _write(picture, rescued, record, dpi)
     except OSError as second:
         if folder:
             shutil.rmtree(folder, ignore_errors=True)

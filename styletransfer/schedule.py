@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
+from .errors import SettingsError
 from .settings import Settings
 
 MIN_COARSE_SIZE = 96
@@ -15,26 +17,70 @@ MAX_COARSE_ITERATIONS = 24
 MAX_NEIGHBOURS_SIZE = 256
 """The longest side at which neighbours are searched: 0.7 s on two cores. At 512 px it is 7 s, for no better picture."""
 
+MAX_WHOLE_SIZE = 1024
+"""The longest side at which a picture passes through the network at once. What is larger is a print: see Stage."""
+PRINT_ITERATIONS = 5
+"""Iterations at each size of a print. The sixth lowered L_total by another seventh (pagoda, 1024 px)."""
+PRINT_LAYERS = Settings().layer_weights("moments", is_shallow=True)
+"""The style layers of a print, and w_l of each. Deeper ones have composed the picture at smaller sizes."""
+PRINT_WORK = 1.0
+"""The seconds that an iteration of a print takes for a pixel, in those of another stage's."""
+
 
 class Stage(NamedTuple):
     """One part of the run: `iterations` at a long side of `size` pixels, with one of the style losses.
 
     A shallow stage compares layers up to `conv3_3` alone. It paints the strokes of what coarser stages have composed.
+    A stage in tiles goes on so for a print, in bounded memory: see optimize.TiledObjective.
     """
 
     size: int
     iterations: int
     style_loss: str  # gram, moments or neighbours
     is_shallow: bool = False
+    in_tiles: bool = False
+
+    @property
+    def work(self) -> float:
+        """The time that it takes, by the number of pixels, in no unit."""
+        return self.iterations * self.size**2 * (PRINT_WORK if self.in_tiles else 1.0)
+
+
+def halve_print(size: int) -> list[int]:
+    """Return `size` and its halves, down to the first below MAX_WHOLE_SIZE, at which a print is composed.
+
+    What is no print is composed at its own size.
+    """
+    sizes = [size]
+    while size > MAX_WHOLE_SIZE and sizes[-1] >= MAX_WHOLE_SIZE:
+        sizes.append(sizes[-1] // 2)
+    return sizes
+
+
+def plan_print(settings: Settings) -> list[Stage]:
+    """Plan the stages of a print that follow those up to MAX_WHOLE_SIZE; none for what is no print.
+
+    Raises SettingsError for Gram matrices, with which a photo's lines would be laid under the strokes at every size.
+    """
+    sizes = sorted(halve_print(settings.size)[:-1])
+    if sizes and settings.objective == "gram":
+        raise SettingsError(
+            f"Above {MAX_WHOLE_SIZE} pixels there are no Gram matrices: choose the objective auto, or a smaller size."
+        )
+    return [Stage(size, PRINT_ITERATIONS, "moments", is_shallow=True, in_tiles=True) for size in sizes]
 
 
 def plan_stages(settings: Settings, min_size: int) -> list[Stage]:
     """Plan the stages from coarse to fine, each twice the size of the one before and none below `min_size` pixels.
 
+    A print is planned at the size at which it is composed, and goes on from there. Raises SettingsError as plan_print.
+
     Coarse stages of a short run get more iterations, as 3 : 2 : 1, because each costs a quarter of one at the next
     size. No coarse stage gets more than MAX_COARSE_ITERATIONS or an equal share, whichever is more, so that the finer
     ones start soon. docs/method.md has the figures.
     """
+    prints = plan_print(settings)
+    settings = replace(settings, size=halve_print(settings.size)[-1])
     sizes = [settings.size >> k for k in range(settings.stages)]
     sizes = [size for size in sizes if size >= min_size or size == settings.size][: settings.iterations]
     shares = len(sizes) * (len(sizes) + 1) // 2
@@ -50,7 +96,7 @@ def plan_stages(settings: Settings, min_size: int) -> list[Stage]:
             is_shallow=0 < k == len(sizes) - 1 and may_be_shallow(settings),
         )
         for k, (size, count) in enumerate(coarse_to_fine)
-    ]
+    ] + prints
 
 
 def may_be_shallow(settings: Settings) -> bool:

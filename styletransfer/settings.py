@@ -56,8 +56,16 @@ class Settings:
     on a backbone rescaled to mean activation 1 (see backbones.py) and pixels in [0, 1].
     """
 
-    size: int = _knob(512, "Long side of the painting, in pixels.", low=64, high=2048, step=16)
-    iterations: int = _knob(52, "Iterations in all, over every stage, at most.", low=1, high=2000, step=1)
+    size: int = _knob(
+        512,
+        "Long side of the painting, in pixels. Above 1024 it is a print, painted in tiles.",
+        low=64,
+        high=8192,
+        step=16,
+    )
+    iterations: int = _knob(
+        52, "Iterations in all, at most; a print takes five more at each larger size.", low=1, high=2000, step=1
+    )
     content_weight: float = _knob(
         1.0,
         "Likeness to the photo, the weight α of its content: 0.3 repaints freely, 4 keeps the photo.",

@@ -70,5 +70,10 @@ def mix_style_targets(
     backbone: Backbone, style_images: Sequence[Tensor], layers: tuple[str, ...], share: float, objective: str = "gram"
 ) -> Targets:
     """Return A of one style image, or the weighted mean of two: the second counts for `share`, in [0, 1]."""
-    first, *second = (style_targets(backbone, image, layers, objective) for image in style_images)
-    return {layer: torch.lerp(first[layer], second[0][layer], share) for layer in layers} if second else first
+    return mix_targets([style_targets(backbone, image, layers, objective) for image in style_images], share)
+
+
+def mix_targets(found: Sequence[Targets], share: float) -> Targets:
+    """Return the targets of one painting, or the weighted mean of two: the second counts for `share`, in [0, 1]."""
+    first, *second = found
+    return {layer: torch.lerp(first[layer], second[0][layer], share) for layer in first} if second else first

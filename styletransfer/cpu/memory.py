@@ -38,6 +38,8 @@ def trim_heap() -> None:
 
 # Bytes, above the figures of benchmarks/RESULTS.md at every size.
 BASE, PER_PIXEL, PER_PAINTING_PIXEL = 1.2e9, 2100, 700
+# The same for a print, where a pixel costs what optimize.TiledObjective and lbfgs.LeanLBFGS keep of it.
+PRINT_BASE, PER_PRINT_PIXEL = 0.9e9, 95
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
 
@@ -52,12 +54,20 @@ def available_bytes() -> float:
     return min(_available_on_machine(), _available_in_container())
 
 
-def check_memory(size: int, pixels: int, painting_pixels: int) -> None:
-    """Raise SettingsError, with a size that would fit, if a run at long side `size` needs more memory than is free."""
-    needed, free = estimate_bytes(pixels, painting_pixels), available_bytes()
+def estimate_print_bytes(pixels: int) -> float:
+    """Estimate the bytes of the last stage of a print on the processor, from its pixels."""
+    return PRINT_BASE + PER_PRINT_PIXEL * pixels
+
+
+def check_memory(size: int, needed: float, base: float = BASE) -> None:
+    """Raise SettingsError, with a size that would fit, if a run at long side `size` needs more memory than is free.
+
+    Of the `needed` bytes, `base` do not depend on the size.
+    """
+    free = available_bytes()
     if needed <= free:
         return
-    fits = size * math.sqrt(max(0.0, free - BASE) / (needed - BASE)) // 16 * 16
+    fits = size * math.sqrt(max(0.0, free - base) / (needed - base)) // 16 * 16
     least = knobs()["size"].low
     hint = f"choose a size of at most {fits:.0f}" if fits >= least else "try again when less is going on here"
     raise SettingsError(f"Size {size} needs {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free: {hint}.")

@@ -389,7 +389,7 @@ def test_help_has_every_flag_with_its_range_and_default() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     for field in fields(Settings):
         assert "--" + field.name.replace("_", "-") in done.stdout
-    for said in ("--weights", "--preset {balanced,quick,best,classic}", "[64 to 2048; 512]", "[0 to 4294967295; 0]"):
+    for said in ("--weights", "--preset {balanced,quick,best,classic}", "[64 to 8192; 512]", "[0 to 4294967295; 0]"):
         assert said in done.stdout
     assert "[conv1_1,conv2_1,conv3_1,conv4_1,conv5_1]" in done.stdout
 
@@ -413,7 +413,7 @@ def test_help_prints_in_an_encoding_without_greek_letters(encoding: str) -> None
 @pytest.mark.parametrize(
     ("flags", "reason"),
     [
-        ("--size 63", "size must be a whole number from 64 to 2048"),
+        ("--size 63", "size must be a whole number from 64 to 8192"),
         ("--size 64.5", "--size"),
         ("--size inf", "--size"),
         ("--iterations 0", "iterations must be"),

@@ -55,7 +55,7 @@ def test_a_picture_says_whether_a_mask_is_missing_from_it(masked, save):
 def test_what_a_picture_was_painted_from_comes_back_and_of_other_pictures_nothing():
     inputs = {"photo": "0" * 64, "painting": "1" * 64}
     file = io.BytesIO()
-    Image.new("RGB", (20, 20)).save(file, "PNG", pnginfo=metadata.png_info(Settings(), inputs=inputs))
+    Image.new("RGB", (20, 20)).save(file, "PNG", pnginfo=metadata.png_info(metadata.to_json(Settings(), inputs=inputs)))
     assert metadata.read_inputs(file) == inputs
     assert metadata.read_settings(file) == Settings()
     for text in (None, "{", "[]", "{}", metadata.to_json(Settings()), '{"inputs": 3}', '{"inputs": ["photo"]}'):

@@ -5,13 +5,15 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from styletransfer import PRESETS, Frame, Settings, neighbours, stylize
-from styletransfer.schedule import MAX_NEIGHBOURS_SIZE, plan_stages
+from styletransfer import PRESETS, Frame, Settings, SettingsError, neighbours, stylize
+from styletransfer.schedule import MAX_NEIGHBOURS_SIZE, PRINT_ITERATIONS, plan_stages
+from tests.data import one_sentence
 from tests.engine.test_optimize import array, quick
 
 
@@ -62,8 +64,23 @@ def test_neighbours_are_never_searched_at_a_size_that_takes_long(objective):
 
 @pytest.mark.parametrize("objective", ["gram", "moments"])
 def test_gram_matrices_and_moments_are_compared_at_every_size(objective):
-    for size, stages in itertools.product((64, 256, 512, 2048), range(1, 7)):
+    for size, stages in itertools.product((64, 256, 512, 1024), range(1, 7)):
         assert set(losses_by_size(objective, size, stages).values()) == {objective}
+
+
+def test_a_print_is_composed_small_and_goes_on_in_tiles_each_twice_as_large():
+    for size, composed, prints in ((1024, 1024, []), (1040, 520, [1040]), (4961, 620, [1240, 2480, 4961])):
+        settings = Settings(size=size, stages=2)
+        plan = plan_stages(settings, 64)
+        assert plan[: -len(prints) or None] == plan_stages(replace(settings, size=composed), 64)
+        assert [stage.size for stage in plan if stage.in_tiles] == prints
+        assert {stage.iterations for stage in plan if stage.in_tiles} <= {PRINT_ITERATIONS}
+
+
+def test_a_print_by_gram_matrices_is_refused_with_what_to_choose():
+    with pytest.raises(SettingsError, match="choose the objective auto, or a smaller size") as error:
+        plan_stages(replace(PRESETS["classic"], size=1040), 16)
+    assert one_sentence(error.value)
 
 
 def test_classic_is_painted_as_before_neighbours_faces_and_smoothness_were_the_default():

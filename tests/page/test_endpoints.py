@@ -116,7 +116,7 @@ def test_a_mask_that_is_ignored_or_stretched_is_said_to_a_program(client: Client
         ({"photo": None}, "Choose a photo first."),
         ({"painting": None}, "Choose a painting first."),
         ({"size": 1e9}, "2048"),
-        ({"size": 100.5}, "size must be a whole number from 64 to 2048"),
+        ({"size": 100.5}, "size must be a whole number from 64 to"),
         ({"tv_weight": -1}, "minimum value 0"),
         ({"preset": "cubist"}, "cubist"),
     ],

@@ -1,0 +1,105 @@
+"""A picture that is too large to pass through the network at once, cut into tiles; and its statistics, exactly.
+
+Every position of every layer belongs to one tile. The network sees a tile with a margin as wide as its deepest layer
+looks, so that each position has the activation that it has in the whole picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator, Sequence
+from itertools import pairwise, product
+from typing import NamedTuple
+
+import torch.nn.functional as nnf
+from torch import Tensor
+
+from . import losses
+from .backbones import Backbone, stride
+from .losses import Sums
+
+TILE_SIDE = 384
+"""The longest side of a tile, in pixels. Forth and back through the layers of a print it takes a third of a second on
+two cores, after which a run can be stopped, and 0.3 GB."""
+
+
+class Span(NamedTuple):
+    """The rows (or columns) of pixels that belong to a tile, and those that the network sees with them."""
+
+    own: slice
+    seen: slice
+
+    def own_positions(self, stride: int) -> slice:
+        """Where its own are among those that are seen, in a layer with a position every `stride` pixels."""
+        start = self.seen.start
+        return slice((self.own.start - start) // stride, (self.own.stop - start) // stride)
+
+
+class Tile(NamedTuple):
+    """A rectangle of a picture."""
+
+    rows: Span
+    columns: Span
+
+    @property
+    def seen_pixels(self) -> int:
+        """How many pixels the network sees."""
+        rows, columns = self.rows.seen, self.columns.seen
+        return (rows.stop - rows.start) * (columns.stop - columns.start)
+
+    def see(self, x: Tensor) -> Tensor:
+        """What the network sees of x (1, C, H, W): a view."""
+        return x[:, :, self.rows.seen, self.columns.seen]
+
+    def own(self, F: Tensor, stride: int = 1) -> Tensor:
+        """The positions that belong to the tile, of activations F (1, N, h, w) of what the network sees: a view."""
+        return F[:, :, self.rows.own_positions(stride), self.columns.own_positions(stride)]
+
+    def take(self, x: Tensor, stride: int = 1) -> Tensor:
+        """The positions that belong to the tile, of x (1, C, h, w) with one every `stride` pixels: a view."""
+        rows, columns = (slice(own.start // stride, own.stop // stride) for own in (self.rows.own, self.columns.own))
+        return x[:, :, rows, columns]
+
+
+def cut_tiles(backbone: Backbone, shape: Sequence[int], layers: Collection[str], side: int = TILE_SIDE) -> list[Tile]:
+    """Cut a picture of the `shape` (H, W) into tiles of about the same shape, with no side over `side` pixels.
+
+    Their edges lie between positions of the deepest of `layers`, and so of all.
+    """
+    step, reach = (max(of_layer(layer) for layer in layers) for of_layer in (stride, backbone.reach))
+    margin = -(-reach // step) * step
+    return [Tile(*spans) for spans in product(*(_cut(length, step, margin) for length in shape))]
+
+
+def _cut(length: int, step: int, margin: int) -> list[Span]:
+    count = -(-length // TILE_SIDE)
+    edges = [*(length * k // count // step * step for k in range(count)), length]
+    return [Span(slice(a, b), slice(max(0, a - margin), min(length, b + margin))) for a, b in pairwise(edges)]
+
+
+def sum_tiles(
+    backbone: Backbone, x: Tensor, layers: Collection[str], tiles: Collection[Tile], k: Tensor | None = None
+) -> Generator[None, None, dict[str, Sums]]:
+    """Σ k F Fᵀ, Σ k F and Σ k over all positions of x (1, 3, H, W), by layer, in float64. Yields between tiles.
+
+    `k`, (1, 1, H, W), is the weight of each pixel, or None for 1 everywhere.
+    """
+    totals: dict[str, Sums] = {}
+    for tile in tiles:
+        for layer, sums in sum_tile(backbone, tile, tile.see(x), layers, k).items():
+            exact = Sums(sums.FF.double(), sums.F.double(), float(sums.k))
+            totals[layer] = totals[layer].plus(exact) if layer in totals else exact
+        yield
+    return totals
+
+
+def sum_tile(
+    backbone: Backbone, tile: Tile, seen: Tensor, layers: Collection[str], k: Tensor | None
+) -> dict[str, Sums]:
+    """The same over the positions that belong to a tile, given the pixels that are seen, and k of the whole picture."""
+    own_k = k if k is None else tile.take(k).float()
+    return {
+        layer: losses.sum_positions(
+            tile.own(F, stride(layer)), own_k if own_k is None else nnf.avg_pool2d(own_k, stride(layer))
+        )
+        for layer, F in backbone.activations(seen, layers)
+    }
