@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import random
 import secrets
 import tempfile
@@ -38,6 +39,7 @@ from .worker import Request, RunControl, RunEnd, Update
 
 SECONDS_PER_PLOT = 1.5
 STEPS_OF_MORE = 20
+PRINT = "print"  # in place of a preset's name, in the log and in estimates
 PREVIEW_SIZE = 320  # pixels of the long side
 SHOWN_ENDS = {RunEnd.FINISHED: "Finished", RunEnd.STOPPED: "Stopped"}
 RESTARTED = (
@@ -91,6 +93,7 @@ class Components:
     pause: gr.Button
     stop: gr.Button
     more: gr.Button
+    enlarge: gr.Button
     save_jpeg: gr.DownloadButton
     download: gr.DownloadButton  # of the PNG
     save_film: gr.DownloadButton
@@ -167,6 +170,10 @@ class Handlers:
     def continue_on_page(self, session: Session, *inputs: Any) -> Iterator[Changes]:
         """Go on as `continue_painting` does, in the viewer."""
         yield from self._show_on_page(session, self.continue_painting(session, *inputs))
+
+    def enlarge_on_page(self, session: Session) -> Iterator[Changes]:
+        """Paint the current picture as large as this server does, for printing, in the viewer."""
+        yield from self._show_on_page(session, self._enlarge(session))
 
     def _show_on_page(self, session: Session, updates: Iterator[Changes]) -> Iterator[Changes]:
         """Show a run in the viewer; a refusal stands in the status until the next run."""
@@ -293,6 +300,32 @@ class Handlers:
             short = replace(settings, iterations=STEPS_OF_MORE)
             request = request._replace(settings=short, init_image=session.current.file, keep=keep)
         yield from self._paint(session, request, preset, settings.iterations)
+
+    def _enlarge(self, session: Session) -> Iterator[Changes]:
+        current = session.current
+        with explain_refusal(self.config.max_size, PRINT):
+            if not current:
+                raise StyleTransferError("There is no picture to enlarge: press Paint first.")
+            settings = replace(current.settings, size=self.config.max_size)
+            if current.settings.size >= settings.size:
+                raise StyleTransferError(f"This picture is as large as this server paints: {settings.size} pixels.")
+            missing = [path for path in (current.file, current.photo, *current.paintings, current.keep) if path]
+            if not all(map(os.path.isfile, missing)):
+                raise StyleTransferError(
+                    "A file of this picture is no longer on the server: press Paint to paint it again."
+                )
+            if not session.is_open or not session.control.folder.exists():
+                session.renew_control()
+            request = Request(
+                photo=current.photo,
+                paintings=current.paintings,
+                settings=settings,
+                folder=session.control.folder,
+                init_image=current.file,
+                keep=current.keep,
+                config=self.config,
+            )
+        yield from self._paint(session, request, PRINT, settings.iterations)
 
     def check_ranges(self, preset: str, values: Mapping[str, Any]) -> None:
         """Raise gr.Error if a value is one that its component cannot have.
@@ -520,7 +553,7 @@ class Handlers:
             **{button: gr.update(interactive=False) for button in saving},
             c.start: gr.update(interactive=not running),
             c.surprise: gr.update(interactive=not running),
-            c.more: gr.update(interactive=can_continue and not running),
+            **self._offer_to_go_on(can_continue and not running),
             c.pause: gr.update(interactive=running, value="Continue" if paused else "Pause"),
             c.stop: gr.update(interactive=running),
             c.offer: gr.update(visible=False),
@@ -652,6 +685,10 @@ class Handlers:
                 records = [make_record(last)]
         return {**self._offer_files(last, session.running), **shown, c.strip: {"records": records}}
 
+    def _offer_to_go_on(self, can_continue: bool) -> Changes:
+        """Enable the buttons that go on from the current picture, or disable them."""
+        return dict.fromkeys((self.components.more, self.components.enlarge), gr.update(interactive=can_continue))
+
     def _offer_files(self, result: SavedResult | None, running: bool = False) -> Changes:
         """Offer the files of a result, unless the next picture is already shown, and show its film; else none."""
         c = self.components
@@ -685,7 +722,7 @@ class Handlers:
             c.status: status_html("A finished result of this pair. Press Paint to watch it form."),
             c.plot: None,
             **self._offer_files(None),
-            c.more: gr.update(interactive=False),
+            **self._offer_to_go_on(False),
         }
 
     def choose_sample(self) -> Changes:
@@ -801,9 +838,7 @@ class Handlers:
             **changes,
             **shown,
             c.status: status_html(_describe_painting(record)),
-            c.more: gr.update(
-                interactive=bool(record.result) and "photo" not in record.missing and not record.lost_mask
-            ),
+            **self._offer_to_go_on(bool(record.result) and "photo" not in record.missing and not record.lost_mask),
         }
 
     def forget_paintings(self, session: Session, event: gr.EventData) -> Changes:
@@ -829,7 +864,7 @@ class Handlers:
             c.viewer: show_example(examples()[FIRST_EXAMPLE]),
             c.status: NOTHING_PAINTED,
             c.plot: None,
-            c.more: gr.update(interactive=False),
+            **self._offer_to_go_on(False),
         }
 
     def _show_result(self, result: SavedResult) -> Changes:

@@ -166,6 +166,7 @@ def create_components(config: ServerConfig) -> Components:
                         )
                         stop = gr.Button("Stop", min_width=70, variant="stop", interactive=False, elem_id="stop")
                         more = gr.Button("More", min_width=70, interactive=False, elem_id="more")
+                    enlarge = gr.Button("Large for printing", interactive=False, size="sm", elem_id="enlarge")
                     with gr.Row(elem_id="save-buttons"):
                         save_jpeg = gr.DownloadButton("Save", min_width=70, interactive=False, elem_id="save-jpeg")
                         download = gr.DownloadButton("PNG", min_width=70, interactive=False, elem_id="download")
@@ -257,6 +258,7 @@ def create_components(config: ServerConfig) -> Components:
         pause=pause,
         stop=stop,
         more=more,
+        enlarge=enlarge,
         save_jpeg=save_jpeg,
         download=download,
         save_film=save_film,
@@ -282,7 +284,7 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     settings = [c.preset, *sliders]
     inputs = [c.session, c.photo, c.painting, *settings, c.second_painting]
     to_paint = [*inputs, c.named_likeness, c.keep]
-    buttons = [c.start, c.surprise, c.more, c.pause, c.stop, c.offer, c.try_styles]
+    buttons = [c.start, c.surprise, c.more, c.enlarge, c.pause, c.stop, c.offer, c.try_styles]
     buttons += [c.save_jpeg, c.download, c.save_film]
     progress = [c.viewer, c.status, c.plot, c.download]
     files = [c.save_jpeg, c.save_film, c.save_webp, c.film_part, c.film]
@@ -317,6 +319,9 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     continued = c.more.click(handlers.start_more, c.session, starting, **at_once)
     more = continued.success(handlers.continue_on_page, inputs, progress, api_visibility="private", **watching, **raw)
     finish_after(more)
+    enlarging = c.enlarge.click(handlers.start_more, c.session, starting, **at_once)
+    larger = enlarging.success(handlers.enlarge_on_page, c.session, progress, api_visibility="private", **watching)
+    finish_after(larger)
     # For programs.
     gr.on([], handlers.stylize, to_paint, [c.result, *progress[1:]], api_name="stylize", **watching, **raw)
     gr.on(
@@ -357,7 +362,7 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     c.photo.change(None, [c.photo, c.samples], c.samples, js=MARK_FILE)
     c.samples.select(handlers.choose_sample, None, c.notices[c.photo], **at_once)
     c.examples.select(None, c.examples, [c.photo, c.painting], js=TAKE_FILES)
-    c.examples.select(handlers.show_example, c.session, [*settings, *progress, *files, c.more], **at_once)
+    c.examples.select(handlers.show_example, c.session, [*settings, *progress, *files, c.more, c.enlarge], **at_once)
     c.painting.change(handlers.mark_style, [c.session, c.painting], c.styles, **raw, **at_once)
     preset_chosen = c.preset.input(handlers.choose_preset, c.preset, sliders, **at_once)
     preset_chosen.then(handlers.steer, steering, **raw, **at_once)
@@ -381,7 +386,7 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
         **raw,
         **at_once,
     )
-    view = [*progress, *files, c.more]
+    view = [*progress, *files, c.more, c.enlarge]
     reopened = c.strip.select(
         handlers.reopen_painting, c.session, [*chosen, c.keep, *settings, *notices, c.strip, *view], **at_once
     )

@@ -25,6 +25,7 @@ from .config import ServerConfig
 from .queue import QUEUE
 
 SECONDS_PER_UPDATE = 0.4  # sending images more often costs more time than it is worth
+WATCHED_SIZE = 1024  # pixels of the long side of a picture that is sent while the run goes on
 CHANGED = "changed"  # the mark of a step from which a run has other settings
 ZERO_GPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 log = logging.getLogger(__name__)
@@ -124,6 +125,15 @@ def gpu_seconds(request: Request) -> int:
     return min(120, 15 + round(request.settings.iterations * request.settings.size**2 * 2e-7))
 
 
+def reduce_picture(picture: Image.Image) -> Image.Image:
+    """Return a picture of the run as it is sent while it goes on: a print would be megabytes, many times."""
+    if max(picture.size) <= WATCHED_SIZE:
+        return picture
+    small = picture.copy()
+    small.thumbnail((WATCHED_SIZE, WATCHED_SIZE))
+    return small
+
+
 def run_here(request: Request) -> Iterator[Update | Failure]:
     """Paint in this process. The last value says how the run ended, or why it failed."""
     control = RunControl(request.folder)
@@ -132,12 +142,13 @@ def run_here(request: Request) -> Iterator[Update | Failure]:
     losses, marks = list[Losses](), dict[int, str]()
     frame: Frame | None = None
     end: RunEnd | None = None
-    searching = False  # for neighbours: the frame before comes again
+    searching = False  # for neighbours, or in the tiles of a print: the frame before comes again
+    was_announced = False  # how long a print takes
     notes: tuple[str, ...] = ()
 
     def make_update(frame: Frame, end: RunEnd | None, message: str = "") -> Update:
         return Update(
-            picture=frame.picture,
+            picture=frame.picture if end else reduce_picture(frame.picture),
             losses=losses,
             marks=marks,
             iteration=frame.iteration,
@@ -170,6 +181,9 @@ def run_here(request: Request) -> Iterator[Update | Failure]:
             if searching and not frame:
                 if control.stopped:
                     raise StyleTransferError("Stopped before the first step.")
+                if found.is_print and not was_announced:
+                    was_announced = True
+                    yield make_update(found, None)
                 continue
             frame, previous = found, frame
             if not searching:

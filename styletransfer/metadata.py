@@ -14,9 +14,12 @@ from PIL.PngImagePlugin import PngInfo
 
 from . import images
 from .errors import StyleTransferError
+from .schedule import MAX_WHOLE_SIZE
 from .settings import Settings
 
 KEY = "styletransfer"
+DPI = 300
+"""The resolution that a print is saved with, in dots per inch, unless another is asked for."""
 MAX_CHARACTERS = 10_000  # a record of this version has about 500
 
 
@@ -42,18 +45,22 @@ def png_info(record: str) -> PngInfo:
 
 
 def save_png(picture: Image.Image, file: str | IO[bytes] | Any, settings: Settings, *, masked: bool = False) -> None:
-    """Save the picture as PNG with its settings inside. Raises OSError."""
-    picture.save(file, format="PNG", pnginfo=png_info(to_json(settings, masked=masked)))
+    """Save the picture as PNG with its settings inside, and a print's resolution. Raises OSError."""
+    picture.save(file, format="PNG", pnginfo=png_info(to_json(settings, masked=masked)), **_resolution(settings))
 
 
 def save_jpeg(picture: Image.Image, file: str | IO[bytes] | Any, settings: Settings, *, masked: bool = False) -> None:
-    """Save the picture as JPEG that says it is in sRGB, with its settings inside. Raises OSError.
+    """Save the picture as JPEG that says it is in sRGB, with its settings inside, and a print's resolution.
 
-    It looks like the picture, but has not its exact pixels. Many services drop the settings.
+    It looks like the picture, but has not its exact pixels. Many services drop the settings. Raises OSError.
     """
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     comment = f"{KEY}: {to_json(settings, masked=masked)}"
-    picture.save(file, format="JPEG", quality=92, icc_profile=profile, comment=comment)
+    picture.save(file, format="JPEG", quality=92, icc_profile=profile, comment=comment, **_resolution(settings))
+
+
+def _resolution(settings: Settings) -> dict[str, Any]:
+    return {"dpi": (DPI, DPI)} if settings.size > MAX_WHOLE_SIZE else {}
 
 
 def read_settings(source: images.Source) -> Settings | None:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from PIL import Image
 
-from . import backbones, console, images, print_files, weights
+from . import backbones, console, images, metadata, weights
 from .backbones import Backbone
 from .errors import SettingsError
 from .schedule import MAX_WHOLE_SIZE
@@ -49,7 +49,7 @@ def add_options(parser: argparse.ArgumentParser, without: Container[str] = ()) -
         "--dpi",
         metavar="N",
         type=_parse_dpi,
-        default=print_files.DPI,
+        default=metadata.DPI,
         help=f"Dots per inch of a print, above {MAX_WHOLE_SIZE} pixels: stored in its file, in PNG and TIFF beside 16 "
         "bits per channel. [%(default)s]",
     )

@@ -18,8 +18,6 @@ from PIL.PngImagePlugin import putchunk
 from . import metadata
 
 SUFFIXES = (".png", ".tif", ".tiff")
-DPI = 300
-"""The resolution that a print is saved with, in dots per inch, unless another is asked for."""
 METRE = 39.37  # inches
 ROWS = 64  # are compressed at once
 LEVEL = 4  # of zlib. At 6 a file is 2 % smaller and takes twice as long
@@ -30,7 +28,7 @@ def srgb_profile() -> bytes:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
-def save(pixels: NDArray[np.uint16], path: Path, record: str, dpi: int = DPI) -> None:
+def save(pixels: NDArray[np.uint16], path: Path, record: str, dpi: int = metadata.DPI) -> None:
     """Save RGB of 16 bits, (H, W, 3), as PNG or TIFF, as the suffix of `path` says. Raises OSError.
 
     `record` is that of metadata.to_json, and `dpi` the resolution in dots per inch.

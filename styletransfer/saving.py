@@ -69,7 +69,7 @@ def save_frame(
     frame: Frame,
     target: Path,
     *,
-    dpi: int = print_files.DPI,
+    dpi: int = metadata.DPI,
     inputs: Mapping[str, str] = metadata.NO_INPUTS,
 ) -> SavedPicture:
     """Save the picture of a frame, with its record (see metadata.to_json), as save_picture does.
@@ -129,7 +129,7 @@ def _write_part(path: Path, picture: Picture, record: str, dpi: int | None = Non
 def _write(picture: Picture, path: Path, record: str, dpi: int | None = None, name: str = "") -> None:
     """Save as `path`. Raises OSError, or a SettingsError that calls the file `name`."""
     if isinstance(picture, np.ndarray):
-        print_files.save(picture, path, record, dpi or print_files.DPI)
+        print_files.save(picture, path, record, dpi or metadata.DPI)
         return
     try:
         options: dict[str, Any] = {"dpi": (dpi, dpi), "icc_profile": print_files.srgb_profile()} if dpi else {}
