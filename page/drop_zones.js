@@ -16,8 +16,22 @@
   // Files on their way, by name. They are told apart by it in the request that carries them.
   const onTheirWay = new Map();
   const fetchFromServer = window.fetch;
+  // Several photos that are chosen at once: each in a request of its own, since the server limits a request.
+  const sendEach = async (resource, options, files) => {
+    const paths = [], photo = document.getElementById("photo");
+    say(photo);
+    for (const file of files) {
+      const body = new FormData();
+      body.append("files", file);
+      const response = await fetchFromServer(resource, { ...options, body });
+      if (response.ok) paths.push(...await response.json());
+      else say(photo, `${file.name}: ${response.status === 413 ? tooLarge() : await response.text()}`, true);
+    }
+    return Response.json(paths);
+  };
   window.fetch = async (resource, options) => {
     const files = options?.body instanceof FormData ? options.body.getAll("files") : [];
+    if (files.length > 1) return sendEach(resource, options, files);
     const zones = files.map(({ name }) => onTheirWay.get(name)).filter(Boolean);
     if (!zones.length) return fetchFromServer(resource, options);
     let sentence = "";

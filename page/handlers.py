@@ -9,6 +9,7 @@ import random
 import secrets
 import tempfile
 import time
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -30,7 +31,7 @@ from .paintings import PICTURES, Record, make_record, read_event, read_record
 from .photo_editor import Changes, PhotoEditor
 from .results import SavedResult, name_result
 from .run import GRACE_SECONDS, Run, log_job
-from .session import VISITS, Desk, Session
+from .session import MAX_RESULTS, VISITS, Desk, Session
 from .sketches import Sketches
 from .status import NOTHING_PAINTED, describe_place, describe_progress, describe_sketches, plot_losses, status_html
 from .tiles import Tile, tiles_value
@@ -46,6 +47,7 @@ RESTARTED = (
     "The server was restarted since this page was opened, or the page was left for too long. Save what you want to "
     "keep, then reload the page."
 )
+FULL_DISK_FOR_ZIP = "The disk of this server is full: save the pictures one by one."
 FULL_DISK = "The disk of this server is full: your change could not be applied."
 CHOOSE_PHOTO = "Choose a photo first, or take one of the samples."
 BUSY_VISIT = "A picture of this visit is on, perhaps in another tab: stop it first, or wait for it."
@@ -69,6 +71,9 @@ class Components:
     photo: gr.Image
     painting: gr.Image
     second_painting: gr.Image
+    several_photos: gr.UploadButton
+    save_all: gr.Button  # as ZIP
+    zip_file: gr.DownloadButton  # never shown
     try_styles: gr.Button
     wall_part: gr.Column
     stop_sketches: gr.Button
@@ -188,6 +193,9 @@ class Handlers:
                 raise
             if session.run and session.run.is_over:  # the page says why, once
                 session.run = None
+            if session.photo_count:
+                name = Path(session.desk.photo or "").name
+                session.failures.append(error.message if name in error.message else f"{name}: {error.message}")
             yield {c.status: status_html(error.message, is_error=True)}
 
     def stylize(
@@ -406,19 +414,21 @@ class Handlers:
         """Show how a run goes, until it is over."""
         c = self.components
         last_plot, latest, was_paused, said = 0.0, None, False, ""
+        number = session.photo_count - len(session.photos)
+        which = f"Photo {number} of {session.photo_count}" if session.photo_count else ""
         for update in run.watch():
             is_paused = run.control.paused
             if update and update.end:
                 yield {
                     c.result: update.picture,
-                    c.status: describe_progress(update, SHOWN_ENDS[update.end], message=run.message),
+                    c.status: describe_progress(update, SHOWN_ENDS[update.end], which, run.message),
                     c.plot: plot_losses(run.losses, run.marks, update.settings, update.iterations),
                     c.download: run.result.file if run.result else None,  # None if it could not be saved
                 }
             elif update:
                 changes = {
                     c.result: update.picture,
-                    c.status: describe_progress(update, "Painting"),
+                    c.status: describe_progress(update, "Painting", which),
                 }
                 if time.monotonic() - last_plot > SECONDS_PER_PLOT:
                     last_plot = time.monotonic()
@@ -430,7 +440,7 @@ class Handlers:
             elif latest and is_paused and not was_paused:
                 # Without the picture, whose file Gradio would write again while a browser reads it.
                 plot = plot_losses(run.losses, run.marks, latest.settings, latest.iterations)
-                yield {c.status: describe_progress(latest, "Paused"), c.plot: plot}
+                yield {c.status: describe_progress(latest, "Paused", which), c.plot: plot}
             else:
                 yield gr.skip()  # here Gradio notices that the tab has been closed
             was_paused = is_paused and not update
@@ -494,7 +504,7 @@ class Handlers:
         return notices if any(missing.values()) else {**notices, **self._begin(session), c.go: secrets.token_hex(4)}
 
     def start_more(self, session: Session) -> Changes:
-        """More was pressed. Raises gr.Error if the run cannot begin."""
+        """More, or Large for printing, was pressed. Raises gr.Error if the run cannot begin."""
         return self._begin(session)
 
     def _begin(self, session: Session) -> Changes:
@@ -538,12 +548,45 @@ class Handlers:
         VISITS.keep(session)
         if session.wants_next and not session.running:
             return {**self._begin(session), self.components.go: secrets.token_hex(4)}
-        return self._enable_buttons(session.running, can_continue=bool(session.current))
+        if session.photos and not session.running:
+            return self._begin_next_photo(session)
+        said = self._notify(self.components.photo, " ".join(session.failures)) if session.failures else {}
+        session.photo_count, session.failures = 0, []
+        return {**self._enable_buttons(session.running, can_continue=bool(session.current)), **said}
+
+    def paint_photos(self, session: Session, uploads: list[File] | None, painting: File) -> Changes:
+        """Several photos were chosen: paint one after the other, each in a turn of its own.
+
+        Raises gr.Error if that cannot begin.
+        """
+        c = self.components
+        if not painting:
+            return self._notify(c.painting, "Choose a style first, then the photos.")
+        self._check_is_open(session)
+        self._check_is_free(session)
+        session.photos = [str(file_path(upload)) for upload in uploads or ()]
+        session.failures = []
+        if len(session.photos) > MAX_RESULTS:
+            session.failures = [
+                f"{len(session.photos)} photos are too many at once: the first {MAX_RESULTS} are painted."
+            ]
+            session.photos = session.photos[:MAX_RESULTS]
+        session.photo_count = len(session.photos)
+        return {**self._begin_next_photo(session), **self._notify(c.painting, "")} if session.photos else gr.skip()
+
+    def _begin_next_photo(self, session: Session) -> Changes:
+        c, photo = self.components, session.photos.pop(0)
+        said = self._notify(c.photo, " ".join(session.failures))
+        return {**self._begin(session), **said, c.photo: photo, c.go: secrets.token_hex(4)}
 
     def fail_run(self, session: Session) -> Changes:
         """The run could not start, and a message on the page has said why."""
+        c = self.components
         session.wants_next = False
-        return {**self.finish_run(session), self.components.status: status_html("Nothing was painted this time.")}
+        if session.photo_count:
+            session.failures.append(f"{Path(session.desk.photo or '').name} could not be painted.")
+        changes = self.finish_run(session)
+        return changes if c.go in changes else {**changes, c.status: status_html("Nothing was painted this time.")}
 
     def _enable_buttons(self, running: bool, can_continue: bool = False, paused: bool = False) -> Changes:
         """Enable the buttons that make sense; what is to be saved is enabled with its files (`_offer_files`)."""
@@ -558,11 +601,13 @@ class Handlers:
             c.stop: gr.update(interactive=running),
             c.offer: gr.update(visible=False),
             c.try_styles: gr.update(interactive=not running),
+            c.several_photos: gr.update(interactive=not running),
         }
 
     def stop_run(self, session: Session) -> None:
         """End the run at its next step; its picture is kept. Raises gr.Error if the server was restarted."""
         self._check_is_open(session)
+        session.photos.clear()
         session.control.stop()
 
     def toggle_pause(self, session: Session) -> str:
@@ -683,7 +728,25 @@ class Handlers:
         if last:
             with suppress(StyleTransferError):  # its file has just been deleted, to make room
                 records = [make_record(last)]
-        return {**self._offer_files(last, session.running), **shown, c.strip: {"records": records}}
+        return {
+            **self._offer_files(last, session.running),
+            **shown,
+            c.strip: {"records": records},
+            c.save_all: gr.update(visible=len(session.results) > 1),
+        }
+
+    def pack_results(self, session: Session) -> Changes:
+        """Pack all pictures of the visit that are still on the server, as PNG files, into one ZIP file."""
+        file = session.folder / "paintings.zip"
+        try:
+            with zipfile.ZipFile(file, "w") as packed:  # stored, since a PNG is compressed
+                for result in session.results:
+                    if Path(result.file).is_file():
+                        packed.write(result.file, Path(result.file).name)
+        except OSError as error:
+            file.unlink(missing_ok=True)
+            raise gr.Error(FULL_DISK_FOR_ZIP, print_exception=False) from error
+        return {self.components.zip_file: str(file)}
 
     def _offer_to_go_on(self, can_continue: bool) -> Changes:
         """Enable the buttons that go on from the current picture, or disable them."""
@@ -768,9 +831,13 @@ class Handlers:
         return {self.components.offer: gr.update(visible=False)}
 
     def paint_now(self, session: Session) -> Changes:
-        """End the run, whose picture is kept, and paint with the other style."""
+        """End the run, whose picture is kept, and paint with the other style.
+
+        Raises gr.Error if the server was restarted.
+        """
+        self._check_is_open(session)
         session.wants_next = True
-        self.stop_run(session)
+        session.control.stop()
         return {self.components.offer: gr.update(visible=False)}
 
     def take_picture(self, zone: gr.Image, upload: dict[str, Any]) -> Changes:
@@ -860,6 +927,7 @@ class Handlers:
         c = self.components
         session.current = None
         return {
+            c.save_all: gr.update(visible=len(session.results) > 1),
             **self._offer_files(None),
             c.viewer: show_example(examples()[FIRST_EXAMPLE]),
             c.status: NOTHING_PAINTED,
@@ -941,6 +1009,7 @@ class Handlers:
         changes: Changes = {
             **{zone: path for zone, path in pictures.items() if path and Path(path).is_file()},
             **self._enable_buttons(session.running, bool(current), session.control.paused),
+            c.save_all: gr.update(visible=len(session.results) > 1),
         }
         if desk.preset and desk.values:
             changes[c.preset] = desk.preset

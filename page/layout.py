@@ -13,7 +13,7 @@ from styletransfer.settings import LIKENESS, PRESETS
 
 from .config import ServerConfig
 from .controls import CONTROLS, LIVE_CONTROLS, control, name_likeness
-from .drop_zones import ACCEPTED, GIVE_FILES_TO_UPLOADS, drop_zone, upload_of
+from .drop_zones import ACCEPTED, ENDINGS, GIVE_FILES_TO_UPLOADS, drop_zone, upload_of
 from .examples import EXAMPLES, FIRST_EXAMPLE, example_tiles, examples, sample_tiles, style_tiles
 from .handlers import RESTARTED, Components, Handlers
 from .link_preview import DESCRIPTION, TITLE
@@ -79,6 +79,7 @@ SCROLL_TO = """() => setTimeout(() => {{
     const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth";
     document.getElementById({})?.scrollIntoView({{ behavior, block: "start" }});
 }}, 100)"""
+SAVE_ZIP = "() => setTimeout(() => document.querySelector('#zip-file').click(), 100)"
 SCROLL_TO_PICTURE = SCROLL_TO.format('innerWidth > 840 ? "desk" : "picture"')
 SCROLL_TO_WALL = SCROLL_TO.format('"wall-part"')
 # The host may add query parameters of its own, so this tests for the page's.
@@ -146,7 +147,16 @@ def create_components(config: ServerConfig) -> Components:
                     accept=ACCEPTED,
                 )
                 painting_notice = gr.Markdown(visible=False, elem_id="painting-notice", elem_classes="notice")
-                try_styles = gr.Button("Try all styles", size="sm", elem_id="try-styles")
+                with gr.Row():
+                    try_styles = gr.Button("Try all styles", size="sm", min_width=120, elem_id="try-styles")
+                    several_photos = gr.UploadButton(
+                        "Paint several photos",
+                        file_count="multiple",
+                        file_types=["image", *ENDINGS],
+                        size="sm",
+                        min_width=120,
+                        elem_id="several-photos",
+                    )
             with gr.Column(elem_id="paint-bar"):
                 with gr.Row(visible=False, elem_id="offer") as offer:
                     offer_text = gr.Markdown()
@@ -192,6 +202,8 @@ def create_components(config: ServerConfig) -> Components:
                     )
             example_row = build_tiles(example_tiles(), label="Examples: a photo and its painting", elem_id="examples")
             strip = build_strip()
+            save_all = gr.Button("Save all as ZIP", size="sm", visible=False, elem_id="save-all")
+            zip_file = gr.DownloadButton("ZIP", visible="hidden", elem_id="zip-file")
     with gr.Row():
         link = gr.Textbox(label="A link to these settings", interactive=False, buttons=["copy"], elem_id="link")
         share = gr.Button("Make a link", size="sm", elem_id="share", scale=0)
@@ -234,6 +246,9 @@ def create_components(config: ServerConfig) -> Components:
         photo=photo,
         painting=painting,
         second_painting=second_painting,
+        several_photos=several_photos,
+        save_all=save_all,
+        zip_file=zip_file,
         try_styles=try_styles,
         wall_part=wall_part,
         stop_sketches=stop_sketches,
@@ -284,11 +299,11 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     settings = [c.preset, *sliders]
     inputs = [c.session, c.photo, c.painting, *settings, c.second_painting]
     to_paint = [*inputs, c.named_likeness, c.keep]
-    buttons = [c.start, c.surprise, c.more, c.enlarge, c.pause, c.stop, c.offer, c.try_styles]
+    buttons = [c.start, c.surprise, c.more, c.enlarge, c.pause, c.stop, c.offer, c.try_styles, c.several_photos]
     buttons += [c.save_jpeg, c.download, c.save_film]
     progress = [c.viewer, c.status, c.plot, c.download]
     files = [c.save_jpeg, c.save_film, c.save_webp, c.film_part, c.film]
-    results = [c.download, *files, c.viewer, c.strip]
+    results = [c.download, *files, c.viewer, c.strip, c.save_all]
     notices = list(c.notices.values())
     # Without progress, since Gradio would show it, and an error, on top of what the visitor sees.
     at_once: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
@@ -304,16 +319,22 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     c.surprise.click(handlers.surprise, [c.session, *chosen], [*starting, c.photo, c.painting], **raw, **at_once)
     c.styles.select(None, c.styles, c.painting, js=TAKE_FILE)
     c.styles.select(handlers.choose_style, [c.session, *chosen], [*starting, c.offer_text], **raw, **at_once)
+    c.several_photos.upload(
+        handlers.paint_photos, [c.session, c.several_photos, c.painting], [*starting, c.photo], **raw, **at_once
+    )
+    packed = c.save_all.click(handlers.pack_results, c.session, c.zip_file, **at_once)
+    packed.success(None, js=SAVE_ZIP)
     c.paint_next.click(handlers.paint_next, c.session, c.offer, **at_once)
     c.paint_now.click(handlers.paint_now, c.session, c.offer, **at_once)
     c.go.change(None, js=SCROLL_TO_PICTURE)
     done = c.go.change(handlers.paint_on_page, to_paint, progress, api_visibility="private", **watching, **raw)
 
     def finish_after(done: Any) -> None:
-        finished = done.success(handlers.finish_run, c.session, [*buttons, c.status, c.go], **at_once)
-        failed = done.failure(handlers.fail_run, c.session, [*buttons, c.status], **at_once)
-        for over in (finished, failed):
-            over.then(handlers.show_results, c.session, results, **at_once)
+        over = [*buttons, c.status, c.go, c.photo, c.notices[c.photo]]
+        finished = done.success(handlers.finish_run, c.session, over, **at_once)
+        failed = done.failure(handlers.fail_run, c.session, over, **at_once)
+        for event in (finished, failed):
+            event.then(handlers.show_results, c.session, results, **at_once)
 
     finish_after(done)
     continued = c.more.click(handlers.start_more, c.session, starting, **at_once)
@@ -386,7 +407,7 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
         **raw,
         **at_once,
     )
-    view = [*progress, *files, c.more, c.enlarge]
+    view = [*progress, *files, c.more, c.enlarge, c.save_all]
     reopened = c.strip.select(
         handlers.reopen_painting, c.session, [*chosen, c.keep, *settings, *notices, c.strip, *view], **at_once
     )

@@ -53,6 +53,9 @@ class Session:
     is_open: bool = False  # whether a page has opened it: not that of a program, nor one from before a restart
     running: bool = False
     wants_next: bool = False  # whether to paint once more, with what the page then shows
+    photos: list[str] = field(default_factory=list)  # paths of those that are to be painted after the run that is on
+    photo_count: int = 0  # of how many the run that is on paints one
+    failures: list[str] = field(default_factory=list)  # a sentence for each of them that cannot be painted
     own_painting: str | None = None  # path of the one that the visitor uploaded last
     desk: Desk = field(default_factory=Desk)
     run: Run | None = None  # the one that is on, or whose picture could not be saved
@@ -122,7 +125,11 @@ class Session:
         masks = (result.keep for result in results)
         chosen: Iterable[str | None] = (desk.photo, desk.painting, desk.second_painting, desk.keep, *masks)
         wall = self.sketches.files if self.sketches else set[str]()
-        return {path for path in chosen if path} | {path for result in results for path in result.files} | wall
+        return (
+            {path for path in (*chosen, *self.photos) if path}
+            | {path for result in results for path in result.files}
+            | wall
+        )
 
 
 class Visits:

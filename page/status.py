@@ -63,13 +63,13 @@ def describe_sketches(sketches: Sketches, names: Sequence[str]) -> str:
     return status_html(said, progress=wall.painted / total)
 
 
-def describe_progress(update: Update, state: str, message: str = "") -> str:
-    """Return the status of a run: its `state` (Painting, Paused, …) and time, `message`, the notes, and the figures."""
+def describe_progress(update: Update, state: str, *messages: str) -> str:
+    """Return the status of a run: its `state` (Painting, Paused, …) and time, messages, the notes, and the figures."""
     time = f"about {max(1, round(update.remaining))} s left" if state == "Painting" else f"{update.seconds:.0f} s"
     backbone = update.backbone.upper().replace("VGG", "VGG-")
     figures = f"Step {update.iteration} of {update.iterations} · {update.size} px · {backbone}"
     progress = update.seconds / (update.seconds + update.remaining)
-    return status_html(f"{state}: {time}", *filter(None, [message]), *update.notes, figures, progress=progress)
+    return status_html(f"{state}: {time}", *filter(None, messages), *update.notes, figures, progress=progress)
 
 
 class MarkLabel(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -76,16 +77,21 @@ def test_what_cannot_be_enlarged_is_refused_in_one_sentence_and_the_picture_stay
 
 @pytest.mark.slow
 @on_both
-def test_a_person_enlarges_a_finished_picture_and_saves_it(page: Page, small_prints: None) -> None:
+def test_a_person_enlarges_a_finished_picture_and_saves_what_there_is_when_it_is_stopped(
+    page: Page, small_prints: None
+) -> None:
     paint_example(page, 3)
     expect(page.locator("#status")).to_contain_text("Finished:")
     expect(page.get_by_role("button", name="Large for printing")).to_be_enabled()
     page.get_by_role("button", name="Large for printing").click()
     expect(page.locator("#status")).to_contain_text("This print takes about")
-    expect(page.locator("#status")).to_contain_text("Finished:")
+    expect(page.locator("#status")).to_contain_text(re.compile(r"Step [1-9]\d* of"))
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#status")).to_contain_text("Stopped:")
     expect(page.locator("#strip li")).to_have_count(2)
     expect(page.locator("#download")).to_be_enabled()
     with page.expect_download() as download:
         page.locator("#download").click()
     with Image.open(download.value.path()) as picture:
-        assert max(picture.size) == 2048
+        assert max(picture.size) > 64
+        assert picture.info["dpi"] == pytest.approx((300, 300), abs=0.1)
