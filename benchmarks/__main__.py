@@ -45,7 +45,7 @@ def parse_args() -> argparse.Namespace:
     args.max_iterations = Settings().iterations if short else math.inf
     args.examples = pictures.read_pairs()[: 1 if short else None]
     args.ways = [way for way in pictures.WAYS if not (short and way == "classic")]
-    args.sizes = (256, 512) if short else (256, 512, 1024, 2048)
+    args.sizes = (256, 512) if short else (256, 512, 1024, 2048, 4096, 8192)
     return args
 
 

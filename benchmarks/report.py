@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import io
+import math
 import os
 import platform
 import statistics
@@ -223,15 +224,23 @@ def scaling_section(costs: list[Cost]) -> str:
             f"{c.seconds / c.pixels * 1e6:.2f}",
             f"{c.memory / 1e9:.2f}",
             f"{c.measured / 1e9:.2f}",
+            f"{c.resident / 1e9:.2f}",
+            "–" if math.isnan(c.said_seconds) else f"{c.said_seconds:.0f} / {c.took_seconds:.0f}",
+            f"{c.longest_wait:.2f}",
         )
         for c in costs
     )
-    head = ("size", "seconds per iteration", "per megapixel", "peak memory, GB", "of which measured, GB")
+    head = (
+        *("size", "seconds per iteration", "per megapixel", "peak memory, GB", "of which measured, GB", "resident, GB"),
+        *("seconds said / taken", "longest wait, seconds"),
+    )
     return "\n\n".join([
         "## How the cost grows with the size (default preset, VGG-16, one process each)",
         table(head, rows),
         "Memory is the peak above the imported process, measured after a few iterations in each stage, plus what "
-        "L-BFGS still adds until its history is full, which is calculated.",
+        "L-BFGS still adds until its history is full, which is calculated; *resident* is all of the process. Above "
+        "1024 px it is a print, which goes on from a picture of half its size, and says before how long it takes. "
+        "*Longest wait*: until a run that is stopped has ended.",
     ])  # fmt: skip
 
 

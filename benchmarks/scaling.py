@@ -6,6 +6,7 @@ This file loads torch only in that process, after styletransfer.tune_process.
 from __future__ import annotations
 
 import json
+import math
 import resource
 import statistics
 import subprocess
@@ -27,6 +28,10 @@ class Cost(NamedTuple):
     seconds: float  # for one iteration at that size, median
     measured: int  # bytes at the peak, above the imported process
     memory: int  # bytes: `measured`, and what L-BFGS still adds until its history is full
+    resident: int  # bytes at the peak, in all
+    said_seconds: float  # by a print before it starts, else NaN
+    took_seconds: float  # from then on
+    longest_wait: float  # seconds between two frames, after the first two
 
 
 def measure(photo: Path, painting: Path, size: int) -> Cost:
@@ -51,18 +56,31 @@ def peak_memory() -> int:
 
 
 def _run(photo: str, painting: str, size: int) -> Cost:
-    from styletransfer import Settings, stylize
+    """Paint in this process. A print goes on from the photo at half its size, since only its last stage counts."""
+    from styletransfer import Settings, images, stylize
     from styletransfer.lbfgs import LBFGS
+    from styletransfer.schedule import MAX_WHOLE_SIZE
 
+    is_print = size > MAX_WHOLE_SIZE
+    picture = images.load(photo).image
+    init_image = picture.resize(images.fit_size(picture, size // 2)) if is_print else None
+    settings = Settings(size=size, iterations=ITERATIONS, backbone="vgg16")
     before = peak_memory()
-    seconds, last = [], time.perf_counter()
-    for frame in stylize(photo, painting, Settings(size=size, iterations=ITERATIONS, backbone="vgg16")):
+    seconds, started, iteration, said, gaps = [], time.perf_counter(), 0, math.nan, [0.0]
+    last_iteration = last_frame = started
+    for frame in stylize(photo, painting, settings, init_image=init_image):
+        gaps.append(time.perf_counter() - last_frame)
+        last_frame = time.perf_counter()
+        if is_print and math.isnan(said):
+            said, started = frame.remaining, last_frame
+        if frame.iteration == iteration:
+            continue  # neighbours are searched, or a tile of a print is done
         if frame.size == size:
-            seconds.append(time.perf_counter() - last)
-        last = time.perf_counter()
+            seconds.append(last_frame - last_iteration)
+        iteration, last_iteration = frame.iteration, last_frame
     measured = peak_memory() - before
-    width, height = frame.picture.size
-    missing = max(0, LBFGS.HISTORY - len(seconds) + 1)
+    width, height = frame.width_height
+    missing = 0 if is_print else max(0, LBFGS.HISTORY - len(seconds) + 1)
     history = missing * 2 * 3 * 4 * width * height  # a step and a gradient each, three channels, float32
     return Cost(
         size=size,
@@ -70,6 +88,10 @@ def _run(photo: str, painting: str, size: int) -> Cost:
         seconds=statistics.median(seconds[1:] or seconds),  # the first iteration of a stage also prepares its targets
         measured=measured,
         memory=measured + history,
+        resident=peak_memory(),
+        said_seconds=said,
+        took_seconds=last_frame - started,
+        longest_wait=max(gaps[2:]),
     )
 
 

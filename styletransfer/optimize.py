@@ -60,6 +60,8 @@ QUERY_PHOTO_SHARE = 0.75
 """How much of the photo, and how little of the picture so far, is in the query for neighbours after the first stage."""
 CONTENT_STRIDE = 2
 """How many pixels wide and high the squares are whose mean L_content of a print compares."""
+PRINT_TV = 8.0
+"""How much more total variation weighs in a print. At 1 its smooth places are grainy at full scale."""
 MIN_PIXEL_VARIATION = 1e-3
 """The least variation per square of the picture that a print starts from; usual values are 0.05 to 0.2."""
 EARLY_STOP_INTERVAL = 10
@@ -278,7 +280,11 @@ class _Run:
         Settings that were sent, also between tiles, begin with a fresh objective at the best image.
         """
         stage, remaining = self.stages[number], self.stages[number].iterations
-        x = self.enlarge(x, stage.size)
+        larger = None
+        while larger is None:  # or settings were sent
+            larger = yield from self.steer_between(self.enlarge(x, stage.size), number, x)
+        x = larger
+        del larger  # 0.8 GB at 8192×8192 pixels
         while remaining:
             memory.trim_heap()
             A = yield from self.steer_between(self.problem.print_targets(stage.size), number, x)
@@ -333,11 +339,18 @@ class _Run:
         self.notes += (f"This print takes about {minutes:.1f} minutes and {gigabytes:.1f} GB of memory.",)
         return self.describe(0, self.stages, _Evaluation(x, NO_LOSSES))
 
-    def enlarge(self, x: Tensor, size: int) -> Tensor:
+    def enlarge(self, x: Tensor, size: int) -> Generator[None, None, Tensor]:
         """Bring a print to the long side `size`, with the photo's own lines where a mask keeps it: see Problem.base."""
         if self.problem.keep:
             return upsample_change(x, self.problem.base(max(x.shape[2:])), self.problem.base(size))
-        return nnf.interpolate(x, self.problem.shape(size), mode="bicubic").clamp_(0, 1)
+        height, width = self.problem.shape(size)
+        larger = x.new_empty(1, 3, height, width)
+        for channel in range(3):
+            larger[:, channel] = nnf.interpolate(x[:, channel, None], (height, width), mode="bicubic")[0]
+            yield
+            larger[:, channel].clamp_(0, 1)
+            yield
+        return larger
 
     def steer_between(
         self, steps: Generator[None, None, R], number: int, x: Tensor
@@ -574,7 +587,7 @@ class TiledObjective:
 
     Two departures from Objective. L_content compares pixels, at half the size, with those that the stage starts from:
     the composition is finished, and what was painted stays, only larger. L_tv, a sum over positions, is multiplied by
-    (512/size)².
+    PRINT_TV · (512/size)².
     """
 
     def __init__(
@@ -595,12 +608,12 @@ class TiledObjective:
         self.P = nnf.avg_pool2d(start, CONTENT_STRIDE)
         variation = max(losses.content_variation(self.P).item(), MIN_PIXEL_VARIATION * self.P[0, 0].numel())
         self.content_scale = CONTENT_SCALE / variation
-        self.tv_scale = (REFERENCE_SIZE / max(start.shape[2:])) ** 2
+        self.tv_scale = PRINT_TV * (REFERENCE_SIZE / max(start.shape[2:])) ** 2
         self.tiles = tiles.cut_tiles(backbone, start.shape[2:], PRINT_LAYERS)
         self.content_k = self.style_k = None
         if keep is not None and keep.any():
             self.content_k = weigh_kept(nnf.avg_pool2d(keep, CONTENT_STRIDE), settings.content_weight)
-            self.style_k = guide_style(keep)
+            self.style_k = guide_style(keep).half()  # 0.1 GB at 8192×8192
 
     def evaluate(self, x: Tensor) -> Generator[None, None, tuple[Losses, Tensor]]:
         """Return the losses at the image `x` (1, 3, H, W), and the gradient of L_total. Yields between tiles.

@@ -23,8 +23,6 @@ PRINT_ITERATIONS = 5
 """Iterations at each size of a print. The sixth lowered L_total by another seventh (pagoda, 1024 px)."""
 PRINT_LAYERS = Settings().layer_weights("moments", is_shallow=True)
 """The style layers of a print, and w_l of each. Deeper ones have composed the picture at smaller sizes."""
-PRINT_WORK = 1.0
-"""The seconds that an iteration of a print takes for a pixel, in those of another stage's."""
 
 
 class Stage(NamedTuple):
@@ -41,9 +39,12 @@ class Stage(NamedTuple):
     in_tiles: bool = False
 
     @property
-    def work(self) -> float:
-        """The time that it takes, by the number of pixels, in no unit."""
-        return self.iterations * self.size**2 * (PRINT_WORK if self.in_tiles else 1.0)
+    def work(self) -> int:
+        """The time that it takes, in no unit: pixels times iterations.
+
+        A million pixels take 7.2 s of a core in a shallow stage, 9.4 s with all layers, and 8.4 s in one of a print.
+        """
+        return self.iterations * self.size**2
 
 
 def halve_print(size: int) -> list[int]:

@@ -59,7 +59,7 @@ def whole_loss(reference, x: Tensor, start: Tensor, painting: Tensor, keep: Tens
     variation = 0.5 * (P - P.mean((2, 3), keepdim=True)).square().sum()
     content = 1.2e6 * 0.5 * ((1 + 3 / 2 * k) * (halved - P).square()).sum() / variation
     right, down = x[..., 1:] - x[..., :-1], x[..., 1:, :] - x[..., :-1, :]
-    tv = (512 / W) ** 2 * (right.square().sum() + down.square().sum())
+    tv = 8 * (512 / W) ** 2 * (right.square().sum() + down.square().sum())
     return [content, style, tv], 2 * content + 1e7 * style + 30 * tv
 
 
@@ -78,7 +78,7 @@ def test_no_seam_loss_and_gradient_are_those_of_the_whole_picture_whatever_the_t
         objective = TiledObjective(vgg16, SETTINGS, start, A, style_scale=3.0, keep=keep)
         assert len(objective.tiles) == count
         found, found_gradient = finish(objective.evaluate(x))
-        assert found == pytest.approx([term.item() for term in (*terms, total)], rel=1e-4)
+        assert found == pytest.approx([term.item() for term in (*terms, total)], rel=1e-4 if not masked else 1e-3)
         assert (found_gradient - gradient).norm() < 1e-3 * gradient.norm()
 
 
