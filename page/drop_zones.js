@@ -60,7 +60,7 @@
     if (file.size > limit()) return say(zone, tooLarge(), true);
     onTheirWay.set(file.name, zone);
     say(zone, `${file.name} is on its way …`);
-    giveToUpload(`${zone.id}-upload`, first.files);
+    window.visit.opened.then(() => giveToUpload(`${zone.id}-upload`, first.files));
   };
 
   // A file may come while Gradio is still building the page: the drop zone is there before its upload.

@@ -79,6 +79,7 @@ SCROLL_TO = """() => setTimeout(() => {{
     const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth";
     document.getElementById({})?.scrollIntoView({{ behavior, block: "start" }});
 }}, 100)"""
+OPEN = "() => visit.open()"  # see page.js
 SAVE_ZIP = "() => setTimeout(() => document.querySelector('#zip-file').click(), 100)"
 SCROLL_TO_PICTURE = SCROLL_TO.format('innerWidth > 840 ? "desk" : "picture"')
 SCROLL_TO_WALL = SCROLL_TO.format('"wall-part"')
@@ -423,10 +424,15 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     # Only `follow_link` and `return_to_visit` may write to the inputs when the page opens. A gr.skip() that arrives
     # late would overwrite what the visitor has typed since, so each is called only if it has something to show.
     opened: list[Any] = [c.session, c.token, c.link_query, c.is_reload]
-    page.load(handlers.open_visit, opened, [c.session, c.link_query, c.returned], js=READ_TAB, **at_once)
-    c.link_query.change(handlers.follow_link, [c.session, c.link_query], [*linkable, c.notices[c.photo]], **at_once)
+    found = page.load(handlers.open_visit, opened, [c.session, c.link_query, c.returned], js=READ_TAB, **at_once)
+    found.then(None, [c.link_query, c.returned], js="(query, returned) => query || returned || visit.open()")
+    followed = c.link_query.change(
+        handlers.follow_link, [c.session, c.link_query], [*linkable, c.notices[c.photo]], **at_once
+    )
+    followed.then(None, js=OPEN)
     shown_again = dict.fromkeys((*linkable, c.keep, *buttons, *results, c.status, c.plot, *sketching))  # each once
     returned = c.returned.change(handlers.return_to_visit, c.session, list(shown_again), **at_once)
+    returned.then(None, js=OPEN)
     watched = returned.success(handlers.watch_again, c.session, progress, api_visibility="private", **watching)
     finish_after(watched)
     returned.success(handlers.watch_sketches, c.session, sketching, api_visibility="private", **watching)

@@ -8,13 +8,15 @@ window.visit = (() => {
   const root = config && new URL(config.root, location.href).pathname.replace(/\/$/, "");
   const tell = (what) => config && navigator.sendBeacon(`${root}/visit/${what}`, token());
   let secret = "";
+  let isFirstPage = true; // of this tab
 
   function token() {
     if (secret) return secret;
     const digits = crypto.getRandomValues(new Uint8Array(16));
     secret = Array.from(digits, (digit) => digit.toString(16).padStart(2, "0")).join("");
     try {
-      secret = sessionStorage.getItem("visit") ?? secret;
+      const kept = sessionStorage.getItem("visit");
+      if (kept) [secret, isFirstPage] = [kept, false];
       sessionStorage.setItem("visit", secret);
     } catch {
       /* A frame may be refused the storage. Its visit then ends with the page. */
@@ -24,6 +26,19 @@ window.visit = (() => {
 
   let reloading = false;
   tell("return");
+
+  /* A page that comes back, or was opened by a link, is filled by the server. What was chosen before that would be
+     overwritten, so nothing can be pressed until then, and files wait. */
+  let open;
+  const opened = new Promise((resolve) => { open = resolve; });
+  token();
+  if (!config || (isFirstPage && !location.search)) open();
+  else {
+    const { style } = document.documentElement;
+    style.pointerEvents = "none";
+    opened.then(() => { style.pointerEvents = ""; });
+    setTimeout(open, 5000);
+  }
   addEventListener("pagehide", () => reloading || tell("leave"));
   addEventListener("pageshow", (event) => event.persisted && location.reload()); // its connections are gone
 
@@ -78,5 +93,5 @@ window.visit = (() => {
     return response;
   }
 
-  return { token };
+  return { token, open, opened };
 })();

@@ -160,6 +160,13 @@ def make_update(request: Request, **changes: Any) -> Update:
     return Update(**{**shown, **changes})
 
 
+SLOW_FETCH = """(() => {
+  const fetchNow = window.fetch;
+  window.fetch = async (...call) => { await new Promise(done => setTimeout(done, 700)); return fetchNow(...call); };
+})()"""
+"""JavaScript that lets each request of the page wait before it leaves."""
+
+
 @contextmanager
 def fail_on_errors(page: Page) -> Iterator[None]:
     """Errors in the console of the page fail the test."""

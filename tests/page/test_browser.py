@@ -13,10 +13,11 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from page import handlers
-from styletransfer import metadata
+from styletransfer import Settings, metadata
 from tests.data import PAINTING, PHOTO
 from tests.page.helpers import (
     NEVER_EARLY,
+    SLOW_FETCH,
     on_both,
     on_desktop,
     on_phone,
@@ -171,6 +172,23 @@ def test_a_person_saves_the_picture_and_restores_its_settings_by_link_and_by_fil
     expect(page.locator("#photo-notice")).to_contain_text("Settings restored from this picture")
     expect(slider(page, "size")).to_have_value("96")
     expect(slider(page, "iterations")).to_have_value("30")
+
+
+@pytest.mark.slow
+@on_desktop
+def test_a_file_chosen_while_a_page_comes_back_is_not_overwritten_by_what_it_showed_before(
+    url: str, page: Page, tmp_path: Path
+) -> None:
+    metadata.save_png(Image.new("RGB", (90, 60)), tmp_path / "mine.png", replace(Settings(), size=128))
+    page.goto(f"{url}?v=2&photo=coffee&size=96")
+    expect(slider(page, "size")).to_have_value("96")
+    page.add_init_script(SLOW_FETCH)
+    page.goto(url)
+    page.set_input_files("#photo input[type=file]", tmp_path / "mine.png")
+    expect(slider(page, "size")).to_have_value("128")
+    page.wait_for_timeout(2500)
+    expect(slider(page, "size")).to_have_value("128")
+    expect(page.locator("#photo img")).to_have_attribute("src", re.compile("mine.png$"))
 
 
 @pytest.mark.parametrize(

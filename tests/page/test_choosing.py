@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from tests.page.helpers import MINUTE, on_both, on_desktop, paint_example
+from tests.page.helpers import MINUTE, SLOW_FETCH, on_both, on_desktop, paint_example
 
 SHARE = """Object.assign(navigator, {
   canShare: ({ files }) => files.length == 1,
@@ -47,18 +47,9 @@ def test_a_sample_and_a_style_are_chosen_with_a_tap_each_and_a_further_style_pai
     assert chosen_style(page) == "Waves"
 
 
-def slow_down(page: Page) -> None:
-    """Let each request of the page wait before it leaves."""
-    page.evaluate(
-        """() => { const fetchNow = window.fetch;
-                   window.fetch = async (...call) => { await new Promise(done => setTimeout(done, 700));
-                                                       return fetchNow(...call); } }"""
-    )
-
-
 @on_desktop
 def test_paint_pressed_at_once_after_a_sample_and_a_style_paints_them_although_the_server_is_slow(page: Page) -> None:
-    slow_down(page)
+    page.evaluate(SLOW_FETCH)
     page.locator("#samples .tile").nth(1).click()
     press_style(page, "Mosaic")
     assert chosen_style(page) == "Mosaic"
@@ -72,7 +63,7 @@ def test_paint_pressed_at_once_after_a_sample_and_a_style_paints_them_although_t
 @pytest.mark.slow
 @on_both
 def test_paint_pressed_at_once_after_an_example_paints_it_although_the_server_is_slow(page: Page) -> None:
-    slow_down(page)
+    page.evaluate(SLOW_FETCH)
     page.locator("#examples .tile").nth(1).click()
     page.locator("#paint").click()
     expect(page.locator("#status")).to_contain_text("Painting:")
