@@ -317,6 +317,10 @@ class Handlers:
             settings = replace(current.settings, size=self.config.max_size)
             if current.settings.size >= settings.size:
                 raise StyleTransferError(f"This picture is as large as this server paints: {settings.size} pixels.")
+            if current.settings.objective == "gram":
+                raise StyleTransferError(
+                    "A picture painted with Gram matrices cannot be enlarged: paint it with another objective first."
+                )
             missing = [path for path in (current.file, current.photo, *current.paintings, current.keep) if path]
             if not all(map(os.path.isfile, missing)):
                 raise StyleTransferError(

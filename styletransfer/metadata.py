@@ -14,7 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from . import images
 from .errors import StyleTransferError
-from .schedule import MAX_WHOLE_SIZE
+from .schedule import is_print
 from .settings import Settings
 
 KEY = "styletransfer"
@@ -60,7 +60,7 @@ def save_jpeg(picture: Image.Image, file: str | IO[bytes] | Any, settings: Setti
 
 
 def _resolution(settings: Settings) -> dict[str, Any]:
-    return {"dpi": (DPI, DPI)} if settings.size > MAX_WHOLE_SIZE else {}
+    return {"dpi": (DPI, DPI)} if is_print(settings) else {}
 
 
 def read_settings(source: images.Source) -> Settings | None:

@@ -21,11 +21,11 @@ from .cpu import memory
 from .errors import PictureError
 from .schedule import (
     MAX_COARSE_ITERATIONS,
-    MAX_WHOLE_SIZE,
     MIN_COARSE_SIZE,
     PRINT_LAYERS,
     Stage,
     halve_print,
+    is_print,
     may_be_shallow,
     plan_print,
     plan_stages,
@@ -181,17 +181,17 @@ class Problem:
     def check_memory(self) -> None:
         """Raise SettingsError, with a size that would fit, if too little memory is free for the last stage."""
         size = self.settings.size
-        if self.backbone.device.type == "cpu" and size > MAX_WHOLE_SIZE:
+        if self.backbone.device.type == "cpu" and is_print(self.settings):
             memory.check_memory(size, self.estimate_bytes(), memory.PRINT_BASE)
         elif self.backbone.device.type == "cpu":
             memory.check_memory(size, self.estimate_bytes())
 
     def estimate_bytes(self) -> float:
         """Estimate the memory of a run on the processor."""
-        composed_at = halve_print(self.settings.size)[-1]
+        composed_at = halve_print(self.settings)[-1]
         content, *style = (math.prod(self._fit_size(image, composed_at)) for image in (self.content, *self.style))
         composing = memory.estimate_bytes(content, round(max(style) * self.settings.stroke**2))
-        if self.settings.size <= MAX_WHOLE_SIZE:
+        if not is_print(self.settings):
             return composing
         return max(composing, memory.estimate_print_bytes(math.prod(self.shape(self.settings.size))))
 
@@ -259,7 +259,7 @@ class Problem:
         min_side = backbones.smallest_side(self.layers)
         longest = 1.0
         for what, image in (("photo", self.content), *(("painting", image) for image in self.style)):
-            width, height = self._fit_size(image, halve_print(self.settings.size)[-1])
+            width, height = self._fit_size(image, halve_print(self.settings)[-1])
             if min(width, height) < min_side:
                 raise PictureError(
                     f"At size {self.settings.size} the {what} would have {width}×{height} pixels, too narrow for the "

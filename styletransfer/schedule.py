@@ -19,6 +19,8 @@ MAX_NEIGHBOURS_SIZE = 256
 
 MAX_WHOLE_SIZE = 1024
 """The longest side at which a picture passes through the network at once. What is larger is a print: see Stage."""
+MAX_GRAM_SIZE = 2048
+"""The longest side with Gram matrices, which see the whole picture: in tiles, a photo's lines would come through."""
 PRINT_ITERATIONS = 5
 """Iterations at each size of a print. The sixth lowered L_total by another seventh (pagoda, 1024 px)."""
 PRINT_LAYERS = Settings().layer_weights("moments", is_shallow=True)
@@ -47,27 +49,32 @@ class Stage(NamedTuple):
         return self.iterations * self.size**2
 
 
-def halve_print(size: int) -> list[int]:
-    """Return `size` and its halves, down to the first below MAX_WHOLE_SIZE, at which a print is composed.
+def halve_print(settings: Settings) -> list[int]:
+    """Return the size and its halves, down to the first below MAX_WHOLE_SIZE, at which a print is composed.
 
     What is no print is composed at its own size.
     """
-    sizes = [size]
-    while size > MAX_WHOLE_SIZE and sizes[-1] >= MAX_WHOLE_SIZE:
+    sizes = [settings.size]
+    while is_print(settings) and sizes[-1] >= MAX_WHOLE_SIZE:
         sizes.append(sizes[-1] // 2)
     return sizes
+
+
+def is_print(settings: Settings) -> bool:
+    """Whether the picture is larger than what passes through the network at once."""
+    return settings.size > MAX_WHOLE_SIZE and settings.objective != "gram"
 
 
 def plan_print(settings: Settings) -> list[Stage]:
     """Plan the stages of a print that follow those up to MAX_WHOLE_SIZE; none for what is no print.
 
-    Raises SettingsError for Gram matrices, with which a photo's lines would be laid under the strokes at every size.
+    Raises SettingsError for Gram matrices above MAX_GRAM_SIZE.
     """
-    sizes = sorted(halve_print(settings.size)[:-1])
-    if sizes and settings.objective == "gram":
+    if settings.objective == "gram" and settings.size > MAX_GRAM_SIZE:
         raise SettingsError(
-            f"Above {MAX_WHOLE_SIZE} pixels there are no Gram matrices: choose the objective auto, or a smaller size."
+            f"Above {MAX_GRAM_SIZE} pixels there are no Gram matrices: choose the objective auto, or a smaller size."
         )
+    sizes = sorted(halve_print(settings)[:-1])
     return [Stage(size, PRINT_ITERATIONS, "moments", is_shallow=True, in_tiles=True) for size in sizes]
 
 
@@ -81,7 +88,7 @@ def plan_stages(settings: Settings, min_size: int) -> list[Stage]:
     ones start soon. docs/method.md has the figures.
     """
     prints = plan_print(settings)
-    settings = replace(settings, size=halve_print(settings.size)[-1])
+    settings = replace(settings, size=halve_print(settings)[-1])
     sizes = [settings.size >> k for k in range(settings.stages)]
     sizes = [size for size in sizes if size >= min_size or size == settings.size][: settings.iterations]
     shares = len(sizes) * (len(sizes) + 1) // 2

@@ -25,8 +25,7 @@ ITERATIONS = schedule.PRINT_ITERATIONS
 
 @pytest.fixture(autouse=True)
 def small_prints(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (schedule, problem):
-        monkeypatch.setattr(module, "MAX_WHOLE_SIZE", 128)
+    monkeypatch.setattr(schedule, "MAX_WHOLE_SIZE", 128)
     monkeypatch.setattr(tiles, "TILE_SIDE", 32)
 
 

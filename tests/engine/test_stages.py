@@ -79,8 +79,10 @@ def test_a_print_is_composed_small_and_goes_on_in_tiles_each_twice_as_large():
 
 def test_a_print_by_gram_matrices_is_refused_with_what_to_choose():
     with pytest.raises(SettingsError, match="choose the objective auto, or a smaller size") as error:
-        plan_stages(replace(PRESETS["classic"], size=1040), 16)
+        plan_stages(replace(PRESETS["classic"], size=2064), 16)
     assert one_sentence(error.value)
+    (stage,) = plan_stages(replace(PRESETS["classic"], size=2048), 16)
+    assert (stage.size, stage.iterations, stage.in_tiles) == (2048, 300, False)
 
 
 def test_classic_is_painted_as_before_neighbours_faces_and_smoothness_were_the_default():

@@ -92,7 +92,7 @@ def test_a_position_depends_on_pixels_within_its_reach_and_on_no_other(vgg16):
             other = x.clone()
             other[:, :, row] = 1 - other[:, :, row]
             after = dict(vgg16.activations(other, (layer,)))[layer]
-            moved = (after[:, :, own] - before[layer][:, :, own]).abs().max() > 1e-4
+            moved = (after[:, :, own] - before[layer][:, :, own]).abs().max() > 0.01  # rounding differs by 1e-4
             assert moved == changes, (layer, row)
 
 

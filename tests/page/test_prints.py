@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from playwright.sync_api import Page, expect
 from page.config import ServerConfig
 from page.handlers import Handlers
 from page.session import Session
-from styletransfer import metadata, problem, schedule
+from styletransfer import schedule
 from tests.page.helpers import COMPONENTS, on_both, paint, paint_example
 
 LARGE = Handlers(COMPONENTS, ServerConfig(max_size=192))
@@ -23,8 +24,7 @@ LARGE = Handlers(COMPONENTS, ServerConfig(max_size=192))
 @pytest.fixture
 def small_prints(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is larger than 128 px is a print."""
-    for module in (schedule, problem, metadata):
-        monkeypatch.setattr(module, "MAX_WHOLE_SIZE", 128)
+    monkeypatch.setattr(schedule, "MAX_WHOLE_SIZE", 128)
 
 
 def finish(session: Session, **values: Any) -> None:
@@ -71,7 +71,8 @@ def test_what_cannot_be_enlarged_is_refused_in_one_sentence_and_the_picture_stay
     current = session.current
     assert "Gram matrices" in refuse()
     assert current and session.current is current and Path(current.file).is_file()
-    session.current = current._replace(photo="/nowhere/photo.jpg")
+    settings = replace(current.settings, objective="auto")
+    session.current = current._replace(photo="/nowhere/photo.jpg", settings=settings)
     assert "no longer on the server" in refuse()
 
 
