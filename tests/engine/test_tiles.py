@@ -115,12 +115,22 @@ def test_in_less_memory_the_optimiser_goes_the_same_way():
         assert (x - expected).abs().max() < 0.05
 
 
-@pytest.mark.parametrize("f", [1e9, float("nan")])
-def test_a_step_that_spoils_a_print_is_taken_back(f):
+def test_a_step_too_far_is_taken_back_and_the_next_one_is_shorter():
+    optimizer = LeanLBFGS()
+    start = torch.full((1, 3, 5, 7), 0.5)
+    near = finish(optimizer.step(start, *bowl(start)))
+    far = start + 60 * (near - start)
+    again = finish(optimizer.step(far, *bowl(far)))
+    assert bowl(far)[0] > bowl(start)[0], "or nothing is tested"
+    assert optimizer.best_image is start
+    assert bowl(again)[0] < bowl(start)[0]
+
+
+def test_a_step_to_where_the_loss_is_no_number_is_taken_back():
     optimizer = LeanLBFGS()
     start = torch.full((1, 3, 5, 7), 0.5)
     worse = finish(optimizer.step(start, *bowl(start)))
-    again = finish(optimizer.step(worse, f, torch.full_like(worse, f)))
+    again = finish(optimizer.step(worse, float("nan"), torch.full_like(worse, float("nan"))))
     assert optimizer.best_image is start
     assert 0 < (again - start).abs().max() < (worse - start).abs().max()
     assert bowl(again)[0] < bowl(start)[0]
