@@ -177,11 +177,11 @@ def create_components(config: ServerConfig) -> Components:
                         )
                         stop = gr.Button("Stop", min_width=70, variant="stop", interactive=False, elem_id="stop")
                         more = gr.Button("More", min_width=70, interactive=False, elem_id="more")
-                    enlarge = gr.Button("Large for printing", interactive=False, size="sm", elem_id="enlarge")
                     with gr.Row(elem_id="save-buttons"):
                         save_jpeg = gr.DownloadButton("Save", min_width=70, interactive=False, elem_id="save-jpeg")
                         download = gr.DownloadButton("PNG", min_width=70, interactive=False, elem_id="download")
                         save_film = gr.DownloadButton("Film", min_width=70, interactive=False, elem_id="save-film")
+                    enlarge = gr.Button("Large for printing", interactive=False, size="sm", elem_id="enlarge")
                 with gr.Column(scale=3, min_width=200, elem_id="steer"):
                     likeness = gr.Radio(
                         [(name.capitalize(), name) for name in LIKENESS],
