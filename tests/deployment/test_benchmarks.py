@@ -27,6 +27,7 @@ def network() -> plain.Network:
     return plain.Network(weights.bundled_vgg16())
 
 
+@pytest.mark.slow
 def test_the_plain_loop_and_the_engine_minimise_the_same_loss(network, photo, painting, vgg16: Backbone):
     P, S = plain.to_tensor(plain.resize(photo, 64)), plain.to_tensor(plain.resize(painting, 64))
     x = (P + 0.1 * torch.randn(P.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
@@ -118,6 +119,7 @@ def test_the_four_figures_are_those_of_their_definitions(network, photo, paintin
     assert found.structure == pytest.approx(same_parts, abs=2e-3)
 
 
+@pytest.mark.slow
 def test_the_photo_and_the_painting_are_the_ends_of_the_scale(network):
     painting = plain.resize(Image.open(PAINTING).convert("RGB"), 256)
     photo = ImageOps.fit(Image.open(PHOTO).convert("RGB"), painting.size)

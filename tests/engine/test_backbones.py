@@ -114,6 +114,7 @@ def test_the_same_sliders_mean_the_same_losses_on_a_rescaled_copy(α, β, vgg16,
     assert (g - h).norm() < 1e-3 * g.norm()
 
 
+@pytest.mark.slow
 def test_the_same_sliders_give_the_same_picture_on_a_rescaled_copy(vgg16, rescaled, photo, painting):
     settings = Settings(size=64, iterations=4, stages=1, style_weight=2e8)
     runs = [list(stylize(photo, painting, settings, backbone=backbone)) for backbone in (vgg16, rescaled)]

@@ -324,6 +324,7 @@ def long_search(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return [*SMALL, "--size", "192", "--stages", "2"]
 
 
+@pytest.mark.slow
 def test_frames_that_come_again_while_neighbours_are_searched_have_no_rows(desk: Path, long_search: list[str]) -> None:
     settings = Settings(size=192, stages=2, iterations=4, backbone="vgg16", **LAYERS)
     frames = list(stylize(Image.open("photo.png"), Image.open("painting.png"), settings))
@@ -346,6 +347,7 @@ def test_the_bar_counts_no_frame_that_comes_again(long_search: list[str], capsys
 # What it says
 
 
+@pytest.mark.slow
 def test_the_bar_shows_the_losses_of_the_log(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert paint(*SMALL, "--iterations", "100", "--log", "losses.csv") == 0
     shown = capsys.readouterr().err.splitlines()[-2]
@@ -394,7 +396,8 @@ def test_help_has_every_flag_with_its_range_and_default() -> None:
     assert "[conv1_1,conv2_1,conv3_1,conv4_1,conv5_1]" in done.stdout
 
 
-@pytest.mark.parametrize("encoding", ["ascii", pytest.param("cp1252", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_help_prints_in_an_encoding_without_greek_letters(encoding: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "styletransfer", "--help"],

@@ -140,6 +140,7 @@ def test_faces_are_not_even_searched_for_without_faces(photo, painting, vgg16, m
     next(stylize(photo, painting, settings(iterations=1), backbone=vgg16))
 
 
+@pytest.mark.slow
 def test_a_mask_and_a_face_are_both_kept(photo, painting, vgg16, monkeypatch):
     """A left half in a mask, and a face on the right, are together as good as one mask of both."""
     monkeypatch.setattr(faces, "find_faces", lambda photo: (Face(0.6, 0.2, 0.3, 0.6),))

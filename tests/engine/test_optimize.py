@@ -117,6 +117,7 @@ def test_coarse_stages_come_first_and_every_picture_has_the_final_size(paint, ev
     assert {frame.picture.mode for frame in frames} == {"RGB"}
 
 
+@pytest.mark.slow
 def test_a_finer_stage_goes_on_from_the_picture_of_the_coarser(paint):
     frames = list(paint(quick(size=192, stages=2, iterations=12)))
     at = next(n for n, frame in enumerate(frames) if frame.size == 192)
@@ -184,6 +185,7 @@ def live_tensors() -> int:
     return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
 
 
+@pytest.mark.slow
 def test_closing_ends_the_work_and_frees_its_memory(paint, evaluations):
     list(paint(quick(size=128, stages=2, iterations=2)))  # whatever is computed once and kept is there from now on
     gc.collect()
@@ -346,6 +348,7 @@ def test_the_callers_pictures_are_not_changed(photo, painting, vgg16):
     assert (photo.tobytes(), painting.tobytes()) == before
 
 
+@pytest.mark.slow
 def test_a_note_of_a_picture_is_with_every_frame(painting, vgg16):
     panorama = Image.new("RGB", (6000, 4000), "teal")
     frames = list(stylize(panorama, painting, quick(iterations=2), backbone=vgg16))
@@ -437,6 +440,7 @@ def test_moments_paint_the_sky_that_gram_matrices_leave_a_photo(vgg16):
     assert detail["moments"] > 1.3 * detail["gram"]
 
 
+@pytest.mark.slow
 def test_the_run_minimises_the_moments_it_reports(photo, painting, vgg16, reference):
     settings = quick(objective="moments", relative_style=False, iterations=1)
     (frame,) = stylize(photo, painting, settings, backbone=vgg16)
@@ -520,6 +524,7 @@ def test_only_what_can_be_steered_changes_during_a_run(photo, painting, vgg16):
     assert [frame.iteration for frame in frames][-1] == 4
 
 
+@pytest.mark.slow
 def test_settings_sent_in_one_stage_hold_in_the_next(photo, painting, vgg16):
     settings = quick(size=192, iterations=9, stages=2)
     frames = stylize(photo, painting, settings, backbone=vgg16)

@@ -169,6 +169,7 @@ def test_a_run_can_be_left_during_the_first_search(search):
         next(run)
 
 
+@pytest.mark.slow
 def test_settings_sent_during_the_first_search_hold_from_the_first_step(search):
     run = search()
     assert next(run).settings.content_weight == 1

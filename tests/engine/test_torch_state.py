@@ -106,7 +106,7 @@ def losses_of(frames: Iterator[Frame]) -> list[tuple[float, ...]]:
     return [tuple(frame.losses) for frame in frames if frame.iteration]
 
 
-QUICK = ("inference mode", "float64 by default", "meta device by default")  # the others are slow tests
+QUICK = ("inference mode",)  # the others are slow tests
 SOME_STATES = [
     pytest.param(enter, id=name, marks=() if name in QUICK else pytest.mark.slow) for name, enter in STATES.items()
 ]
@@ -127,6 +127,7 @@ def test_a_state_of_the_callers_changes_no_run_and_poisons_no_later_one(enter, p
     assert losses_of(paint()) == expected
 
 
+@pytest.mark.slow
 def test_a_state_that_changes_between_two_steps_does_not_matter(paint, expected):
     frames = paint()
     found = []

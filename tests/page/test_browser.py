@@ -65,11 +65,13 @@ def test_a_person_paints_an_example_watches_and_stops(page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "the page scrolls sideways"
 
 
+@pytest.mark.slow
 @on_desktop
 def test_the_page_shows_how_far_the_download_of_vgg19_is(page: Page) -> None:
     expect(page.locator("#backbone")).to_contain_text("on its way (42%)")
 
 
+@pytest.mark.slow
 @on_desktop
 def test_paint_without_a_photo_says_so_and_can_be_pressed_again(page: Page) -> None:
     page.get_by_role("button", name="Paint", exact=True).click()
@@ -133,6 +135,7 @@ def test_before_the_first_picture_photo_styles_and_paint_are_in_sight(page: Page
     expect(page.get_by_role("button", name="Stop")).to_be_hidden()
 
 
+@pytest.mark.slow
 @on_desktop
 def test_the_photos_own_colours_are_previewed_at_once(page: Page) -> None:
     page.locator("#examples .tile").first.click()

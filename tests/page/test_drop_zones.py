@@ -67,6 +67,7 @@ def assert_shown(page: Page, zone: str, name: str, width: int = 160, height: int
     assert size == [width, height]
 
 
+@pytest.mark.slow
 @on_desktop
 def test_a_heic_of_no_known_type_is_shown(page: Page) -> None:
     choose(page, "#photo", "IMG_1.HEIC", FILES["IMG_1.HEIC"])

@@ -130,6 +130,7 @@ def test_bad_input_of_a_program_is_refused_in_one_sentence(
     assert "Traceback" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_language_model_has_the_finished_picture_as_a_tool(monkeypatch: pytest.MonkeyPatch) -> None:
     small = {name: replace(settings, size=96, iterations=4) for name, settings in PRESETS.items()}
     monkeypatch.setattr(controls, "PRESETS", small)
@@ -162,6 +163,7 @@ def test_a_language_model_has_the_finished_picture_as_a_tool(monkeypatch: pytest
         assert (painted.format, max(painted.size)) == ("PNG", 96)
 
 
+@pytest.mark.slow
 def test_settings_out_of_range_are_refused_and_the_server_stays_up(client: Client) -> None:
     for changes in (
         {"size": float("nan")},

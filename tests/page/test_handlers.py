@@ -149,6 +149,7 @@ def test_more_refuses_to_continue_the_picture_of_another_photo(every_update: Non
         list(more(session, PAINTING))
 
 
+@pytest.mark.slow
 def test_a_run_that_is_paused_for_too_long_ends_with_its_picture_and_says_why(
     every_update: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,7 +28,7 @@ from page.sketches import sketch_settings
 from styletransfer import PRESETS, metadata
 from styletransfer.cpu import memory
 from tests.data import PAINTING, PHOTO
-from tests.page.helpers import small_request, uploaded
+from tests.page.helpers import COMPONENTS, small_request, uploaded
 
 
 @pytest.mark.slow
@@ -62,7 +62,11 @@ def test_a_server_with_a_largest_size_paints_no_larger_one_and_says_so_of_what_a
     assert restored[size] == 128
     assert restored[components.notices[components.photo]]["value"].endswith(said)
     assert sketch_settings(PRESETS["best"], config).size == 128
-    *_, picture = handlers.paint(uploaded(PHOTO), uploaded(PAINTING), "quick")
+
+
+@pytest.mark.slow
+def test_a_program_gets_a_picture_of_the_servers_largest_size_and_no_larger() -> None:
+    *_, picture = Handlers(COMPONENTS, ServerConfig(max_size=128)).paint(uploaded(PHOTO), uploaded(PAINTING), "quick")
     assert max(picture.size) == 128
 
 

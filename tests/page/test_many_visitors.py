@@ -111,6 +111,7 @@ def test_a_visitor_who_leaves_ends_the_work_and_one_who_leaves_the_queue_never_s
     assert client.predict(**small_request())[3]
 
 
+@pytest.mark.slow
 def test_a_program_that_hangs_up_while_it_waits_is_not_painted_for(
     url: str, client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:

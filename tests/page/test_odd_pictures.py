@@ -41,21 +41,14 @@ def test_there_are_forty_odd_files() -> None:
 
 
 QUICK = (  # one of each way to be painted or refused; the tests of the engine read them all
-    "palette with one transparent index",
-    "16-bit RGBA PNG",
     "CMYK JPEG",
-    "animated GIF",
     "HEIC",
-    "EXIF orientation 6",
     "empty.png",
     "half.heic",
-    "over.png",
     "1×1",
     "1×4000",
-    "12000×12000",
     "SVG",
     "an HTML page",
-    "half a JPEG",
 )
 
 

@@ -32,6 +32,7 @@ def finish(session: Session, **values: Any) -> None:
     LARGE.finish_run(session)
 
 
+@pytest.mark.slow
 def test_a_finished_picture_is_enlarged_as_it_was_painted_and_says_before_how_long_that_takes(
     small_prints: None,
 ) -> None:
@@ -55,6 +56,7 @@ def test_a_finished_picture_is_enlarged_as_it_was_painted_and_says_before_how_lo
     assert np.abs(reduced - composed).mean() < 12, "it is the same picture"
 
 
+@pytest.mark.slow
 def test_what_cannot_be_enlarged_is_refused_in_one_sentence_and_the_picture_stays(small_prints: None) -> None:
     session = Session(is_open=True)
 

@@ -74,7 +74,7 @@ def test_photos_that_wait_are_not_deleted_and_too_many_are_said(photos: list[Pat
     begun = choose(session, [photos[0]] * (MAX_RESULTS + 1) + photos)
     assert len(session.photos) == MAX_RESULTS - 1
     assert f"the first {MAX_RESULTS} are painted" in begun[PHOTO_NOTICE]["value"]
-    assert str(photos[0]) in VISITS.open("e" * 32, session).files
+    assert str(photos[0]) in VISITS.open("9" * 32, session).files
     HANDLERS.stop_run(session)
     assert COMPONENTS.go not in HANDLERS.finish_run(session)
 

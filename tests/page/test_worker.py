@@ -66,6 +66,7 @@ def test_a_search_in_a_later_stage_has_no_rows_either_and_can_be_stopped(
     assert sum(len(update.losses) for update in updates) == last_coarse
 
 
+@pytest.mark.slow
 def test_the_marks_of_the_plot_say_the_size_and_the_style_loss_of_each_stage(
     request_of: Callable[..., Request],
 ) -> None:
@@ -83,6 +84,7 @@ def test_stop_before_the_first_step_says_that_nothing_was_painted(request_of: Ca
     assert list(worker.run_here(request)) == [Failure("Stopped before the first step.", expected=True)]
 
 
+@pytest.mark.slow
 def test_a_change_during_the_first_search_holds_from_the_first_step(request_of: Callable[..., Request]) -> None:
     request = request_of()
     RunControl(request.folder).send(Settings(**{**LAYERS, "content_weight": 3.0}))
@@ -92,6 +94,7 @@ def test_a_change_during_the_first_search_holds_from_the_first_step(request_of: 
     assert updates[-1].iteration == updates[-1].iterations == 6
 
 
+@pytest.mark.slow
 def test_a_kept_face_is_among_the_notes(tmp_path: Path, request_of: Callable[..., Request]) -> None:
     photo = PHOTO.with_name("astronaut.jpg")
     for faces, note in ((True, "Kept a face that was found."), (False, "")):

@@ -133,6 +133,7 @@ def painted(session: Session, iterations: int, photo: Path = PHOTO) -> Iterator[
     return HANDLERS.stylize(session, {"path": str(photo)}, {"path": str(PAINTING)}, "best", *values)
 
 
+@pytest.mark.slow
 def test_a_run_in_another_process_is_shown_and_saved(zero_gpu: list[int]) -> None:
     session = Session()
     *_, last = painted(session, 12)
