@@ -32,6 +32,8 @@ on_both = pytest.mark.parametrize("page", [DESKTOP, PHONE], indirect=True)
 SLOW_DESKTOP = pytest.param((1280, 900), id="desktop", marks=pytest.mark.slow)
 on_phone = pytest.mark.parametrize("page", [SLOW_DESKTOP, PHONE], indirect=True)  # and slowly on a desktop
 on_desktop = pytest.mark.parametrize("page", [DESKTOP, SLOW_PHONE], indirect=True)  # and among the slow on a phone
+only_desktop = pytest.mark.parametrize("page", [DESKTOP], indirect=True)  # where the width makes no difference
+only_phone = pytest.mark.parametrize("page", [PHONE], indirect=True)
 with gr.Blocks():
     COMPONENTS = layout.create_components(ServerConfig())
 HANDLERS = Handlers(COMPONENTS, ServerConfig())  # for tests that need no server

@@ -21,6 +21,8 @@ from tests.page.helpers import (
     on_both,
     on_desktop,
     on_phone,
+    only_desktop,
+    only_phone,
     paint_example,
     slider,
 )
@@ -66,13 +68,13 @@ def test_a_person_paints_an_example_watches_and_stops(page: Page) -> None:
 
 
 @pytest.mark.slow
-@on_desktop
+@only_desktop
 def test_the_page_shows_how_far_the_download_of_vgg19_is(page: Page) -> None:
     expect(page.locator("#backbone")).to_contain_text("on its way (42%)")
 
 
 @pytest.mark.slow
-@on_desktop
+@only_phone
 def test_paint_without_a_photo_says_so_and_can_be_pressed_again(page: Page) -> None:
     page.get_by_role("button", name="Paint", exact=True).click()
     expect(page.get_by_text("Choose a photo first, or take one of the samples.")).to_be_visible()
@@ -147,7 +149,7 @@ def test_the_photos_own_colours_are_previewed_at_once(page: Page) -> None:
 
 
 @pytest.mark.slow
-@on_desktop
+@only_desktop
 def test_a_person_saves_the_picture_and_restores_its_settings_by_link_and_by_file(
     url: str, page: Page, tmp_path: Path
 ) -> None:
@@ -178,7 +180,7 @@ def test_a_person_saves_the_picture_and_restores_its_settings_by_link_and_by_fil
 
 
 @pytest.mark.slow
-@on_desktop
+@only_phone
 def test_a_file_chosen_while_a_page_comes_back_is_not_overwritten_by_what_it_showed_before(
     url: str, page: Page, tmp_path: Path
 ) -> None:

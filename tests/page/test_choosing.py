@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from tests.page.helpers import MINUTE, SLOW_FETCH, on_both, on_desktop, paint_example
+from tests.page.helpers import MINUTE, SLOW_FETCH, on_both, only_desktop, only_phone, paint_example
 
 SHARE = """Object.assign(navigator, {
   canShare: ({ files }) => files.length == 1,
@@ -47,7 +47,7 @@ def test_a_sample_and_a_style_are_chosen_with_a_tap_each_and_a_further_style_pai
     assert chosen_style(page) == "Waves"
 
 
-@on_desktop
+@only_desktop
 def test_paint_pressed_at_once_after_a_sample_and_a_style_paints_them_although_the_server_is_slow(page: Page) -> None:
     page.evaluate(SLOW_FETCH)
     page.locator("#samples .tile").nth(1).click()
@@ -61,7 +61,7 @@ def test_paint_pressed_at_once_after_a_sample_and_a_style_paints_them_although_t
 
 
 @pytest.mark.slow
-@on_both
+@only_phone
 def test_paint_pressed_at_once_after_an_example_paints_it_although_the_server_is_slow(page: Page) -> None:
     page.evaluate(SLOW_FETCH)
     page.locator("#examples .tile").nth(1).click()
@@ -73,8 +73,11 @@ def test_paint_pressed_at_once_after_an_example_paints_it_although_the_server_is
 
 
 @pytest.mark.slow
-@on_both
-@pytest.mark.parametrize("when", ["next", "now"])
+@pytest.mark.parametrize(
+    ("page", "when"),
+    [pytest.param((390, 844), "next", id="next-phone"), pytest.param((1280, 900), "now", id="now-desktop")],
+    indirect=["page"],
+)
 def test_a_style_pressed_during_a_run_is_offered_next_or_now(page: Page, when: str) -> None:
     paint_example(page, 40 if when == "next" else 2000)
     expect(page.locator("#status")).to_contain_text("Painting:")
@@ -122,7 +125,7 @@ def test_what_is_missing_is_said_in_its_box_until_it_is_there(page: Page) -> Non
 
 
 @pytest.mark.slow
-@on_both
+@only_phone
 def test_surprise_me_keeps_the_photo_and_takes_another_style(page: Page) -> None:
     paint_example(page, 3)
     expect(page.locator("#status")).to_contain_text("Finished:")
@@ -137,7 +140,7 @@ def test_surprise_me_keeps_the_photo_and_takes_another_style(page: Page) -> None
 
 
 @pytest.mark.slow
-@on_both
+@only_phone
 def test_the_likeness_dial_and_the_number_behind_it_follow_each_other(page: Page) -> None:
     paint_example(page, 2)  # on a phone the dial stands below a picture
     expect(page.locator("#status")).to_contain_text("Finished:")

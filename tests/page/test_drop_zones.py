@@ -17,7 +17,7 @@ from page import server
 from page.drop_zones import make_preview
 from styletransfer import images
 from tests.data import ODD, PAINTING, PHOTO, encode, exif
-from tests.page.helpers import HANDLERS, on_both, on_desktop, slider, uploaded
+from tests.page.helpers import HANDLERS, on_both, only_desktop, only_phone, slider, uploaded
 
 with Image.open(PHOTO) as image:
     PICTURE = image.convert("RGB").resize((160, 100))
@@ -68,7 +68,7 @@ def assert_shown(page: Page, zone: str, name: str, width: int = 160, height: int
 
 
 @pytest.mark.slow
-@on_desktop
+@only_desktop
 def test_a_heic_of_no_known_type_is_shown(page: Page) -> None:
     choose(page, "#photo", "IMG_1.HEIC", FILES["IMG_1.HEIC"])
     assert_shown(page, "#photo", "IMG_1.HEIC")
@@ -79,8 +79,11 @@ def drop_in(page: Page, zone: str, name: str, content: bytes, type: str) -> None
 
 
 @pytest.mark.slow
-@on_both
-@pytest.mark.parametrize("give", [choose, drop_in], ids=["chosen", "dropped"])
+@pytest.mark.parametrize(
+    ("page", "give"),
+    [pytest.param((390, 844), choose, id="chosen-phone"), pytest.param((1280, 900), drop_in, id="dropped-desktop")],
+    indirect=["page"],
+)
 def test_every_format_of_any_type_is_shown_and_painted(page: Page, give: Callable[..., None]) -> None:
     for number, (name, content) in enumerate(FILES.items()):
         zone = ("#photo", "#second-painting")[number % 2]
@@ -103,7 +106,7 @@ def test_every_format_of_any_type_is_shown_and_painted(page: Page, give: Callabl
         expect(page.get_by_role("button", name="Paint", exact=True)).to_be_enabled()
 
 
-@on_desktop
+@only_desktop
 def test_a_photo_that_is_chosen_while_the_page_is_still_being_built_is_not_lost(page: Page) -> None:
     page.wait_for_selector("#photo-upload", state="attached")
     page.evaluate(
@@ -119,7 +122,7 @@ def test_a_photo_that_is_chosen_while_the_page_is_still_being_built_is_not_lost(
 
 
 @pytest.mark.slow
-@on_both
+@only_phone
 def test_a_file_that_is_no_picture_is_refused_in_a_sentence_and_the_picture_before_it_stays(page: Page) -> None:
     choose(page, "#photo", "mine.png", encode(PICTURE, "PNG"), "image/png")
     assert_shown(page, "#photo", "mine.png")
@@ -134,7 +137,7 @@ def test_a_file_that_is_no_picture_is_refused_in_a_sentence_and_the_picture_befo
 
 
 @pytest.mark.slow
-@on_both
+@only_desktop
 def test_a_second_painting_may_be_a_heic(page: Page) -> None:
     choose(page, "#second-painting", "IMG_1.HEIC", FILES["IMG_1.HEIC"])
     assert_shown(page, "#second-painting", "IMG_1.HEIC")
@@ -206,7 +209,7 @@ def test_the_engine_gets_the_file_itself(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@on_desktop
+@only_desktop
 def test_ten_files_in_quick_succession_end_with_the_last(page: Page) -> None:
     for number in range(10):
         drop(page, "#photo", f"{number}.png", encode(PICTURE, "PNG"), "image/png")
@@ -217,7 +220,7 @@ def test_ten_files_in_quick_succession_end_with_the_last(page: Page) -> None:
 
 
 @pytest.mark.slow
-@on_both
+@only_phone
 def test_a_file_that_is_too_large_is_explained_in_its_box_until_another_is_chosen(page: Page) -> None:
     drop(page, "#photo button.upload-container", "mine.png", encode(PICTURE, "PNG"), "image/png")
     assert_shown(page, "#photo", "mine.png")

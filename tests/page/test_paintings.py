@@ -237,6 +237,10 @@ def context(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Browse
     context.close()
 
 
+# The first where the width makes no difference.
+at_one_width = pytest.mark.parametrize("context", [(1280, 900)], ids=["desktop"], indirect=True)
+    "context", [(1280, 900)], ids=["desktop"], indirect=True
+)  # it makes no difference
 at_both_widths = pytest.mark.parametrize("context", [(1280, 900), (390, 844)], ids=["desktop", "phone"], indirect=True)
 
 
@@ -314,7 +318,7 @@ def test_paintings_survive_a_reload_and_a_restart_and_come_back_with_all_they_we
 
 
 @pytest.mark.slow
-@at_both_widths
+@at_one_width
 def test_forget_all_takes_two_presses_and_leaves_nothing_in_any_tab(context: BrowserContext, url: str) -> None:
     page, other = context.new_page(), context.new_page()
     other.goto(url)
@@ -371,7 +375,7 @@ def test_one_painting_can_be_forgotten_and_the_others_stay(context: BrowserConte
 
 
 @pytest.mark.slow
-@at_both_widths
+@at_one_width
 @pytest.mark.parametrize("refusal", ["opened", "filled"])
 def test_a_browser_that_stores_nothing_says_so_and_keeps_the_paintings_until_the_page_is_closed(
     context: BrowserContext, url: str, refusal: str
@@ -396,7 +400,7 @@ def test_a_browser_that_stores_nothing_says_so_and_keeps_the_paintings_until_the
 
 
 @pytest.mark.slow
-@at_both_widths
+@at_one_width
 def test_no_more_than_sixty_are_kept_and_the_oldest_go(context: BrowserContext, url: str) -> None:
     page = context.new_page()
     paint_once(page, url, "chelsea", "woodcut", 1)

@@ -16,7 +16,7 @@ from page.config import ServerConfig
 from page.handlers import Handlers
 from page.session import Session
 from styletransfer import schedule
-from tests.page.helpers import COMPONENTS, on_both, paint, paint_example
+from tests.page.helpers import COMPONENTS, only_phone, paint, paint_example
 
 LARGE = Handlers(COMPONENTS, ServerConfig(max_size=192))
 
@@ -79,7 +79,7 @@ def test_what_cannot_be_enlarged_is_refused_in_one_sentence_and_the_picture_stay
 
 
 @pytest.mark.slow
-@on_both
+@only_phone
 def test_a_person_enlarges_a_finished_picture_and_saves_what_there_is_when_it_is_stopped(
     page: Page, small_prints: None
 ) -> None:

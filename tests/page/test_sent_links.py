@@ -22,7 +22,7 @@ from page import examples, link_preview
 from page.examples import EXAMPLES
 from tests.data import PHOTO
 from tests.page.conftest import serve
-from tests.page.helpers import MINUTE, on_desktop, slider
+from tests.page.helpers import MINUTE, only_desktop, slider
 
 CAT = "?v=2&photo=chelsea&painting=woodcut&preset=quick"
 WANTED = {"description", "og:title", "og:description", "og:image", "og:type", "twitter:card"}
@@ -201,7 +201,7 @@ def test_the_tab_and_a_frame_in_another_sites_page_show_our_title_and_icon(url: 
 
 
 @pytest.mark.slow
-@on_desktop
+@only_desktop
 def test_a_link_that_is_shown_follows_the_sliders_and_says_what_it_leaves_out(
     url: str, page: Page, tmp_path: Path
 ) -> None:

@@ -15,7 +15,7 @@ from playwright.sync_api import Page, expect
 from page.examples import content_path
 from page.session import MAX_RESULTS, VISITS, Session
 from tests.data import PAINTING
-from tests.page.helpers import COMPONENTS, HANDLERS, on_both, positions, uploaded
+from tests.page.helpers import COMPONENTS, HANDLERS, only_desktop, positions, uploaded
 
 PHOTO_NOTICE = COMPONENTS.notices[COMPONENTS.photo]
 
@@ -85,7 +85,7 @@ def test_several_photos_without_a_style_are_refused_in_its_box(photos: list[Path
 
 
 @pytest.mark.slow
-@on_both
+@only_desktop
 def test_a_person_paints_several_photos_and_saves_them_as_a_zip(page: Page, photos: list[Path]) -> None:
     page.goto(f"{page.url}?v=2&painting=woodcut&size=64&iterations=3")
     expect(page.locator("#styles [aria-pressed=true]")).to_be_visible()

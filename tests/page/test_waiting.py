@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from page.queue import MAX_WAITING
 from page.run import RUNS
 from tests.data import PHOTO
-from tests.page.helpers import MINUTE, large_request, on_both, on_desktop, paint_example, slider
+from tests.page.helpers import MINUTE, large_request, on_both, only_desktop, paint_example, slider
 
 pytestmark = pytest.mark.slow
 NEXT = re.compile("You are next( · about [0-9]+ (s|min))?")
@@ -72,7 +72,7 @@ def test_stop_leaves_the_queue_at_once_and_the_page_shows_what_it_did(page: Page
     expect(other.locator("#status")).to_contain_text("Stopped:")
 
 
-@on_desktop
+@only_desktop
 def test_a_place_is_still_held_after_a_reload(page: Page, other: Page) -> None:
     paint_example(page, 2000)
     expect(page.locator("#status")).to_contain_text("Painting:")
@@ -85,7 +85,7 @@ def test_a_place_is_still_held_after_a_reload(page: Page, other: Page) -> None:
     expect(other.locator("#status")).to_contain_text(re.compile(r"Finished: .*Step 30 of 30"))
 
 
-@on_desktop
+@only_desktop
 def test_closed_tabs_give_their_places_to_the_next_visitor(
     page: Page, browser: Browser, url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
