@@ -239,8 +239,6 @@ def context(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Browse
 
 # The first where the width makes no difference.
 at_one_width = pytest.mark.parametrize("context", [(1280, 900)], ids=["desktop"], indirect=True)
-    "context", [(1280, 900)], ids=["desktop"], indirect=True
-)  # it makes no difference
 at_both_widths = pytest.mark.parametrize("context", [(1280, 900), (390, 844)], ids=["desktop", "phone"], indirect=True)
 
 
