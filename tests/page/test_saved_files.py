@@ -249,5 +249,4 @@ def test_a_person_saves_each_file_under_its_name_and_watches_the_film(page: Page
     page.locator("#film [aria-label='play-pause-replay-button']").click()
     page.wait_for_function("document.querySelector('#film video').currentTime > 0.5")
     page.wait_for_function("document.querySelector('#film video').ended")
-    captions = page.locator("#history .caption-label")
-    expect(captions).to_have_text(["My Dog · Woodcut", "My Dog · Woodcut 2"])
+    expect(page.locator("#strip .tile span")).to_have_text(["My Dog · Woodcut 2", "My Dog · Woodcut"])
