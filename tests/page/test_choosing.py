@@ -47,17 +47,22 @@ def test_a_sample_and_a_style_are_chosen_with_a_tap_each_and_a_further_style_pai
     assert chosen_style(page) == "Waves"
 
 
+def paint_flower_as_mosaic(page: Page) -> None:
+    """Press Paint, and stop it once it paints these two."""
+    page.locator("#paint").click()
+    expect(page.locator("#status")).to_contain_text("Painting:")
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#strip li")).to_have_count(1)
+    assert page.locator("#strip li").inner_text().startswith("Flower · Mosaic")
+
+
 @only_desktop
 def test_paint_pressed_at_once_after_a_sample_and_a_style_paints_them_although_the_server_is_slow(page: Page) -> None:
     page.evaluate(SLOW_FETCH)
     page.locator("#samples .tile").nth(1).click()
     press_style(page, "Mosaic")
     assert chosen_style(page) == "Mosaic"
-    page.locator("#paint").click()
-    expect(page.locator("#status")).to_contain_text("Painting:")
-    page.get_by_role("button", name="Stop").click()
-    expect(page.locator("#strip li")).to_have_count(1)
-    assert page.locator("#strip li").inner_text().startswith("Flower · Mosaic")
+    paint_flower_as_mosaic(page)
 
 
 @pytest.mark.slow
@@ -65,11 +70,7 @@ def test_paint_pressed_at_once_after_a_sample_and_a_style_paints_them_although_t
 def test_paint_pressed_at_once_after_an_example_paints_it_although_the_server_is_slow(page: Page) -> None:
     page.evaluate(SLOW_FETCH)
     page.locator("#examples .tile").nth(1).click()
-    page.locator("#paint").click()
-    expect(page.locator("#status")).to_contain_text("Painting:")
-    page.get_by_role("button", name="Stop").click()
-    expect(page.locator("#strip li")).to_have_count(1)
-    assert page.locator("#strip li").inner_text().startswith("Flower · Mosaic")
+    paint_flower_as_mosaic(page)
 
 
 @pytest.mark.slow
