@@ -326,13 +326,11 @@ class Handlers:
                 raise StyleTransferError(
                     "A file of this picture is no longer on the server: press Paint to paint it again."
                 )
-            if not session.is_open or not session.control.folder.exists():
-                session.renew_control()
             request = Request(
                 photo=current.photo,
                 paintings=current.paintings,
                 settings=settings,
-                folder=session.control.folder,
+                folder=self._control_folder(session),
                 init_image=current.file,
                 keep=current.keep,
                 config=self.config,
@@ -383,17 +381,21 @@ class Handlers:
         named: dict[str, Any] = {what.replace(" ", "_"): path for what, path in files.items()}
         session.desk = session.desk._replace(**named, keep=mask)
         photo_path, *paintings = (path for path in files.values() if path)
-        # A program has pressed no button; of two tabs of a visit that wait, the first has used the last one's.
-        if not session.is_open or not session.control.folder.exists():
-            session.renew_control()
         return Request(
             photo=photo_path,
             paintings=tuple(paintings),
             settings=settings,
-            folder=session.control.folder,
+            folder=self._control_folder(session),
             keep=mask,
             config=self.config,
         )
+
+    def _control_folder(self, session: Session) -> Path:
+        """Return where the run that begins finds what the visitor tells it."""
+        # A program has pressed no button; of two tabs of a visit that wait, the first has used the last one's.
+        if not session.is_open or not session.control.folder.exists():
+            session.renew_control()
+        return session.control.folder
 
     def _paint(self, session: Session, request: Request, preset: str, iterations: int) -> Iterator[Changes]:
         """Start a run for the request, and show how it goes.

@@ -29,6 +29,11 @@ BEFORE: Mapping[str, Any] = MappingProxyType({"objective": "gram", "faces": Fals
 NO_INPUTS: Mapping[str, str] = MappingProxyType({})
 
 
+def srgb_profile() -> bytes:
+    """Return an ICC profile of sRGB."""
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
 def to_json(settings: Settings, *, masked: bool = False, inputs: Mapping[str, str] = NO_INPUTS) -> str:
     """Return all settings as JSON, and whether a mask said what to keep. The mask itself is not in the record.
 
@@ -54,9 +59,8 @@ def save_jpeg(picture: Image.Image, file: str | IO[bytes] | Any, settings: Setti
 
     It looks like the picture, but has not its exact pixels. Many services drop the settings. Raises OSError.
     """
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     comment = f"{KEY}: {to_json(settings, masked=masked)}"
-    picture.save(file, format="JPEG", quality=92, icc_profile=profile, comment=comment, **_resolution(settings))
+    picture.save(file, format="JPEG", quality=92, icc_profile=srgb_profile(), comment=comment, **_resolution(settings))
 
 
 def _resolution(settings: Settings) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ImageCms
 from PIL.PngImagePlugin import putchunk
 
 from . import metadata
@@ -21,11 +20,6 @@ SUFFIXES = (".png", ".tif", ".tiff")
 METRE = 39.37  # inches
 ROWS = 64  # are compressed at once
 LEVEL = 4  # of zlib. At 6 a file is 2 % smaller and takes twice as long
-
-
-def srgb_profile() -> bytes:
-    """Return an ICC profile of sRGB."""
-    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 def save(pixels: NDArray[np.uint16], path: Path, record: str, dpi: int = metadata.DPI) -> None:
@@ -46,7 +40,7 @@ def _save_png(pixels: NDArray[np.uint16], path: Path, record: str, dpi: int) -> 
     with path.open("wb") as file:
         file.write(b"\x89PNG\r\n\x1a\n")
         putchunk(file, b"IHDR", size, bytes([16, 2, 0, 0, 0]))  # bits, RGB, deflate, filters, not interlaced
-        putchunk(file, b"iCCP", b"sRGB\0\0", zlib.compress(srgb_profile()))
+        putchunk(file, b"iCCP", b"sRGB\0\0", zlib.compress(metadata.srgb_profile()))
         putchunk(file, b"pHYs", per_metre, per_metre, b"\1")
         putchunk(file, b"tEXt", metadata.KEY.encode(), b"\0", record.encode())
         above = np.zeros(6 * width, np.uint8)
@@ -70,7 +64,7 @@ def _save_tiff(pixels: NDArray[np.uint16], path: Path, record: str, dpi: int) ->
         photometric="rgb",
         resolution=(dpi, dpi),
         resolutionunit="INCH",
-        iccprofile=srgb_profile(),
+        iccprofile=metadata.srgb_profile(),
         description=f"{metadata.KEY}: {record}",
         **options,
     )

@@ -132,7 +132,7 @@ def _write(picture: Picture, path: Path, record: str, dpi: int | None = None, na
         print_files.save(picture, path, record, dpi or metadata.DPI)
         return
     try:
-        options: dict[str, Any] = {"dpi": (dpi, dpi), "icc_profile": print_files.srgb_profile()} if dpi else {}
+        options: dict[str, Any] = {"dpi": (dpi, dpi), "icc_profile": metadata.srgb_profile()} if dpi else {}
         picture.save(path, quality=95, pnginfo=metadata.png_info(record), **options)  # each format takes what it knows
     except (KeyError, ValueError) as error:  # PIL raises these for a suffix it cannot write
         raise SettingsError(f"{name or path.name} is not named like a picture: use .png, .jpg or .webp.") from error

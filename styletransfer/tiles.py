@@ -60,8 +60,8 @@ class Tile(NamedTuple):
         return x[:, :, rows, columns]
 
 
-def cut_tiles(backbone: Backbone, shape: Sequence[int], layers: Collection[str], side: int = TILE_SIDE) -> list[Tile]:
-    """Cut a picture of the `shape` (H, W) into tiles of about the same shape, with no side over `side` pixels.
+def cut_tiles(backbone: Backbone, shape: Sequence[int], layers: Collection[str]) -> list[Tile]:
+    """Cut a picture of the `shape` (H, W) into tiles of about the same shape, with no side over TILE_SIDE pixels.
 
     Their edges lie between positions of the deepest of `layers`, and so of all.
     """

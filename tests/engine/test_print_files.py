@@ -44,7 +44,7 @@ def test_a_print_keeps_its_16_bits_profile_resolution_and_settings(name, pixels,
     with Image.open(path) as image:
         assert (image.format, image.size, image.mode) == ("PNG" if name.endswith("png") else "TIFF", (37, 150), "RGB")
         assert image.info["dpi"] == pytest.approx((240, 240), abs=0.1)
-        assert image.info["icc_profile"] == print_files.srgb_profile()
+        assert image.info["icc_profile"] == metadata.srgb_profile()
         assert np.abs(np.asarray(image) - pixels / 257).max() < 1
     assert metadata.read_settings(path) == SETTINGS
     assert metadata.is_masked(path)
