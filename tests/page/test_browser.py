@@ -210,6 +210,8 @@ def test_the_page_has_no_serious_barrier_for_people_with_disabilities(url: str, 
     page.goto(f"{url}?__theme={scheme}")
     paint_example(page, 10)
     expect(page.locator("#status")).to_contain_text("Finished:")
+    for button in ("#download", "#more", "#try-styles", "#several-photos"):  # the last to come back: they fade in
+        expect(page.locator(button)).to_be_enabled()
     page.mouse.move(0, 0)  # a button under the mouse has other colours
     page.wait_for_function("document.getAnimations().every(animation => animation.playState != 'running')")
     found = Axe().run(page).response["violations"]
