@@ -61,7 +61,15 @@ def _build_parser() -> Parser:
         metavar="STYLE",
         type=parse_path,
         nargs="+",
-        help="Painting to paint it like, or two to be mixed: see --mix.",
+        help="Painting to paint it like; two to be mixed, see --mix; or up to four, see --region.",
+    )
+    add(
+        "--region",
+        metavar="PAINTING=MASK",
+        action="append",
+        default=[],
+        help="Where this one of the paintings paints: a picture that is white there. Give a region for each, or for "
+        "all but one, which paints the rest.",
     )
     add("-o", "--output", metavar="OUT.png", type=parse_path, required=True, help="Where to save the result.")
     add_options(parser)
@@ -76,10 +84,14 @@ def _run(args: argparse.Namespace, settings: Settings) -> int:
     try:
         content, style = load_picture(args.content), tuple(load_picture(path) for path in args.style)
         keep = load_picture(args.keep) if args.keep else None
-        target = _check_paths(args)
+        masks = _find_regions(args)
+        regions = [path and load_picture(path) for path in masks] if args.region else None
+        target = _check_paths(args, [path for path in masks if path])
         with (
             _write_log(args.log) as log,
-            closing(stylize(content, style, settings, load_backbone(args, settings), keep=keep)) as frames,
+            closing(
+                stylize(content, style, settings, load_backbone(args, settings), keep=keep, regions=regions)
+            ) as frames,
             _show_progress(settings.iterations, quiet=args.quiet) as show,
         ):
             told = False
@@ -127,9 +139,28 @@ def _save(last: Frame, target: Path, args: argparse.Namespace, ending: str) -> b
     return not why
 
 
-def _check_paths(args: argparse.Namespace) -> Path:
+def _find_regions(args: argparse.Namespace) -> list[Path | None]:
+    """Return the mask of each painting, or None. Raises SettingsError for a region of no painting that was given."""
+    found: list[Path | None] = [None] * len(args.style)
+    for text in args.region:
+        for split in (k for k, character in enumerate(text) if character == "="):
+            painting = parse_path(text[:split])
+            number = next((k for k, path in enumerate(args.style) if _is_same_file(painting, path)), None)
+            if number is not None:
+                break
+        else:
+            raise SettingsError(
+                f"--region {text}: write PAINTING=MASK, with one of the paintings {', '.join(map(str, args.style))}."
+            )
+        if found[number]:
+            raise SettingsError(f"{painting} is given two regions: draw both in one mask.")
+        found[number] = parse_path(text[split + 1 :])
+    return found
+
+
+def _check_paths(args: argparse.Namespace, masks: Sequence[Path]) -> Path:
     """Return the file to save to. Raises SettingsError if an input would be overwritten or the file not written."""
-    read = [path for path in (args.content, *args.style, args.keep, args.weights) if path]
+    read = [path for path in (args.content, *args.style, args.keep, args.weights, *masks) if path]
     for written, others in ((args.output, read), (args.log, [*read, args.output])):
         if any(_is_same_file(written, other) for other in others):
             raise SettingsError(f"{written} is named twice and would be overwritten: give another name.")

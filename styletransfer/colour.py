@@ -25,11 +25,16 @@ STATS_SIZE = 512
 """The long side, in pixels, at which the mean and covariance of an image's colours are measured."""
 
 
-def prepare(photo: Image.Image, painting: Image.Image, colours: str) -> tuple[Image.Image, Image.Image]:
-    """Return the RGB images to optimise with, for a value of Settings.colours: painting, luminance or matched."""
+def prepare(
+    photo: Image.Image, painting: Image.Image, colours: str, region: Image.Image | None = None
+) -> tuple[Image.Image, Image.Image]:
+    """Return the RGB images to optimise with, for a value of Settings.colours: painting, luminance or matched.
+
+    `region`, of mode F, is how much each part of the photo counts; without it, all of it does.
+    """
     if colours == "luminance":
-        return _to_grey(photo), _match_colours(_to_grey(painting), _to_grey(photo))
-    return photo, _match_colours(painting, photo) if colours == "matched" else painting
+        return _to_grey(photo), _match_colours(_to_grey(painting), _to_grey(photo), region)
+    return photo, _match_colours(painting, photo, region) if colours == "matched" else painting
 
 
 def finish(painted: Image.Image, photo: Image.Image, colours: str) -> Image.Image:
@@ -49,22 +54,27 @@ def take_luminance(painted: Array, photo: Array) -> Array:
     return photo + ((painted - photo) @ Y)[..., None]
 
 
-def limit_palette(painted: Image.Image, paintings: Sequence[Image.Image], share: float) -> Image.Image:
+def limit_palette(
+    painted: Image.Image, paintings: Sequence[Image.Image], share: float, region: Image.Image | None = None
+) -> Image.Image:
     """Narrow the colours of `painted` along the axes of RGB along which the painting hardly varies: see narrow_axes."""
-    A, b = narrow_axes(painted, paintings, share)
+    A, b = narrow_axes(painted, paintings, share, region)
     return painted.convert("RGB", tuple(np.column_stack([A, 255 * b]).flatten()))
 
 
-def narrow_axes(painted: Image.Image, paintings: Sequence[Image.Image], share: float) -> tuple[Array, Array]:
+def narrow_axes(
+    painted: Image.Image, paintings: Sequence[Image.Image], share: float, region: Image.Image | None = None
+) -> tuple[Array, Array]:
     """Return A, (3, 3), and b, (3,), of the map x ↦ A x + b of pixels in [0, 1] that limits the palette.
 
     On the principal axes of the painting (or of two, mixed by `share`) with a standard deviation below NARROW_AXIS,
     that of `painted` becomes at most the painting's: x ↦ μ + V k Vᵀ (x − μ), with the eigenvectors V of its covariance
     and k = min(1, σ_painting / σ_painted). A woodcut stays black and white, whatever the colours of the photo.
+    `region`, of mode F, is how much each part of `painted` counts; without it, all of it does.
     """
     covariances = [_measure_colours(painting)[1] for painting in paintings]
     Σ_S = covariances[0] + share * (covariances[-1] - covariances[0])
-    μ, Σ = _measure_colours(painted)
+    μ, Σ = _measure_colours(painted, region)
     variances, V = np.linalg.eigh(Σ_S)
     k = np.minimum(1, np.sqrt(variances / np.einsum("ia,ij,ja->a", V, Σ, V)))
     k[variances > NARROW_AXIS**2] = 1
@@ -83,24 +93,28 @@ def _to_grey(image: Image.Image) -> Image.Image:
     return image.convert("L").convert("RGB")
 
 
-def _match_colours(painting: Image.Image, photo: Image.Image) -> Image.Image:
+def _match_colours(painting: Image.Image, photo: Image.Image, region: Image.Image | None = None) -> Image.Image:
     """Map every pixel x to A x + b, with A = Σ_C^½ Σ_S^−½ and b = μ_C − A μ_S: the paper's linear colour transfer.
 
     The painting then has the photo's mean μ_C and covariance Σ_C of RGB. On grey pictures this is the paper's
     L ← σ_C/σ_S (L − μ_S) + μ_C.
     """
-    (μ_S, Σ_S), (μ_C, Σ_C) = _measure_colours(painting), _measure_colours(photo)
+    (μ_S, Σ_S), (μ_C, Σ_C) = _measure_colours(painting), _measure_colours(photo, region)
     A = _matrix_power(Σ_C, 0.5) @ _matrix_power(Σ_S, -0.5)
     b = 255 * (μ_C - A @ μ_S)
     return painting.convert("RGB", tuple(np.column_stack([A, b]).flatten()))
 
 
-def _measure_colours(image: Image.Image) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean (3,) and covariance (3, 3) of the pixels in [0, 1], measured at STATS_SIZE if it is larger."""
+def _measure_colours(image: Image.Image, region: Image.Image | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean (3,) and covariance (3, 3) of the pixels in [0, 1], measured at STATS_SIZE if it is larger.
+
+    With a `region` they are weighted by it.
+    """
     small = image.copy()
     small.thumbnail((STATS_SIZE, STATS_SIZE), Image.Resampling.BOX)
     pixels = np.asarray(small).reshape(-1, 3) / 255
-    return pixels.mean(0), np.cov(pixels.T) + MIN_VARIANCE * np.eye(3)
+    weights = np.asarray(region.resize(small.size)).reshape(-1) if region else None
+    return np.average(pixels, 0, weights), np.cov(pixels.T, aweights=weights) + MIN_VARIANCE * np.eye(3)
 
 
 def _matrix_power(Σ: np.ndarray, exponent: float) -> np.ndarray:

@@ -5,7 +5,7 @@ F and P are feature maps of shape (1, N, H, W): N channels, M = H·W positions.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -194,7 +194,7 @@ class StyleLoss(NamedTuple):
     """A style loss of one layer, and what it compares."""
 
     loss: Callable[[Tensor, Tensor, Tensor | None], Tensor]  # of F (1, N, H, W), the painting's statistic, and k
-    statistic: Callable[[Tensor], Tensor]  # of activations
+    statistic: Callable[[Tensor, Tensor | None], Tensor]  # of F and k
     distance: Callable[[Tensor, Tensor], Tensor]  # between two statistics
 
 
@@ -212,6 +212,11 @@ def tv_loss(x: Tensor, rows: slice = slice(None), columns: slice = slice(None)) 
     """
     right, down = x.diff(dim=-1), x.diff(dim=-2)
     return right[:, :, rows, columns].square().sum() + down[:, :, rows, columns].square().sum()
+
+
+def resize_mask(mask: Tensor, shape: Sequence[int]) -> Tensor:
+    """The mean of a mask (K, 1, H, W) over what each position of feature maps of a `shape` (h, w) stands for."""
+    return nnf.interpolate(mask, tuple(shape), mode="area")
 
 
 def total_loss(content: Term, style: Term, tv: Term, α: float, β: float, γ: float) -> Term:

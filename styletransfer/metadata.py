@@ -34,12 +34,17 @@ def srgb_profile() -> bytes:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
-def to_json(settings: Settings, *, masked: bool = False, inputs: Mapping[str, str] = NO_INPUTS) -> str:
-    """Return all settings as JSON, and whether a mask said what to keep. The mask itself is not in the record.
+def to_json(
+    settings: Settings, *, masked: bool = False, in_regions: bool = False, inputs: Mapping[str, str] = NO_INPUTS
+) -> str:
+    """Return all settings as JSON, and whether masks said what to keep and what to paint by which painting.
+
+    The masks themselves are not in the record.
 
     `inputs` are the files that were painted from, where they shall be told later: see read_inputs.
     """
-    return json.dumps({**asdict(settings), "masked": masked, "inputs": dict(inputs)})
+    record = {**asdict(settings), "masked": masked, "in_regions": in_regions, "inputs": dict(inputs)}
+    return json.dumps(record)
 
 
 def png_info(record: str) -> PngInfo:
@@ -49,17 +54,32 @@ def png_info(record: str) -> PngInfo:
     return info
 
 
-def save_png(picture: Image.Image, file: str | IO[bytes] | Any, settings: Settings, *, masked: bool = False) -> None:
+def save_png(
+    picture: Image.Image,
+    file: str | IO[bytes] | Any,
+    settings: Settings,
+    *,
+    masked: bool = False,
+    in_regions: bool = False,
+) -> None:
     """Save the picture as PNG with its settings inside, and a print's resolution. Raises OSError."""
-    picture.save(file, format="PNG", pnginfo=png_info(to_json(settings, masked=masked)), **_resolution(settings))
+    record = to_json(settings, masked=masked, in_regions=in_regions)
+    picture.save(file, format="PNG", pnginfo=png_info(record), **_resolution(settings))
 
 
-def save_jpeg(picture: Image.Image, file: str | IO[bytes] | Any, settings: Settings, *, masked: bool = False) -> None:
+def save_jpeg(
+    picture: Image.Image,
+    file: str | IO[bytes] | Any,
+    settings: Settings,
+    *,
+    masked: bool = False,
+    in_regions: bool = False,
+) -> None:
     """Save the picture as JPEG that says it is in sRGB, with its settings inside, and a print's resolution.
 
     It looks like the picture, but has not its exact pixels. Many services drop the settings. Raises OSError.
     """
-    comment = f"{KEY}: {to_json(settings, masked=masked)}"
+    comment = f"{KEY}: {to_json(settings, masked=masked, in_regions=in_regions)}"
     picture.save(file, format="JPEG", quality=92, icc_profile=srgb_profile(), comment=comment, **_resolution(settings))
 
 
@@ -79,6 +99,14 @@ def is_masked(source: images.Source) -> bool:
     """Return whether a file that save_png or save_jpeg wrote was painted with a mask of what to keep."""
     try:
         return json.loads(images.read_text(source, KEY))["masked"] is True
+    except Exception:  # as above
+        return False
+
+
+def is_in_regions(source: images.Source) -> bool:
+    """Return whether a file that save_png or save_jpeg wrote was painted by paintings with a region each."""
+    try:
+        return json.loads(images.read_text(source, KEY))["in_regions"] is True
     except Exception:  # as above
         return False
 

@@ -23,8 +23,7 @@ STRIDE = 4  # pixels between positions: the resolution of conv3_x
 CHUNK = 1 << 21
 """Pairs of positions that are compared at once: about 0.1 s on two cores, after which a run can be stopped."""
 SHARE_BIAS = 0.05
-"""How strongly the share of a second painting moves the choice between the two: see find_neighbours."""
-NEVER = 4.0  # more than two cosines can differ: only one of two paintings is chosen then
+"""How strongly the share of a painting moves the choice between several: see find_neighbours."""
 
 
 def collect(F: Tensor, height: int, width: int) -> Tensor:
@@ -49,27 +48,29 @@ def hypercolumns(backbone: Backbone, image: Tensor) -> Tensor:
     return torch.cat(parts, dim=1)[0].flatten(1)
 
 
-def find_neighbours(query: Tensor, paintings: Sequence[Tensor], share: float) -> Generator[None, None, Tensor]:
+def find_neighbours(query: Tensor, paintings: Sequence[Tensor], shares: Tensor) -> Generator[None, None, Tensor]:
     """For each column of `query` (D, M), return the most similar column of the paintings, each (D, M_k): (D, M).
 
-    Similarity is the cosine of columns that are centred on the mean of their image. Of two paintings, the second is
-    ahead by SHARE_BIAS · log(share / (1 − share)), so that at a share of 0.5 they compete as equals.
-    Yields between the chunks.
+    Similarity is the cosine of columns that are centred on the mean of their image, plus SHARE_BIAS · log(share), with
+    the share of each painting at each position, (K, M). Where two have half of it each, they compete as equals, and
+    where one has nothing it is not searched. Yields between the chunks.
     """
-    q = _centre(query)
-    ahead = SHARE_BIAS * math.log(share / (1 - share)) if 0 < share < 1 else math.copysign(NEVER, share - 0.5)
-    centred = [_centre(H) for H in paintings]
-    columns = torch.cat(list(paintings), dim=1)
-    nearest = []
-    for start in range(0, q.shape[1], rows := max(1, CHUNK // columns.shape[1])):
-        if start:
-            yield
-        part = q[:, start : start + rows]
-        cosines = [S.T @ part for S in centred]
-        if len(cosines) == 2:
-            cosines[1] += ahead
-        nearest.append(torch.cat(cosines).argmax(dim=0))
-    return columns[:, torch.cat(nearest)]
+    nearest = torch.empty_like(query)
+    best = query.new_full((query.shape[1],), -math.inf)
+    is_first = True
+    for H, share in zip(paintings, shares, strict=True):
+        q, S = _centre(query, share), _centre(H)
+        for part in torch.split(share.nonzero()[:, 0], max(1, CHUNK // H.shape[1])):
+            if not is_first:
+                yield
+            is_first = False
+            cosine, found = (S.T @ q[:, part]).max(dim=0)
+            similarity = cosine + SHARE_BIAS * share[part].log()
+            is_better = similarity > best[part]
+            better = part[is_better]
+            best[better] = similarity[is_better]
+            nearest[:, better] = H[:, found[is_better]]
+    return nearest
 
 
 def neighbours_loss(H: Tensor, T: Tensor) -> Tensor:
@@ -77,6 +78,7 @@ def neighbours_loss(H: Tensor, T: Tensor) -> Tensor:
     return 1 - nnf.cosine_similarity(H, T, dim=0).mean()
 
 
-def _centre(H: Tensor) -> Tensor:
-    """Subtract the mean column and scale each column to length 1."""
-    return nnf.normalize(H - H.mean(dim=1, keepdim=True), dim=0)
+def _centre(H: Tensor, share: Tensor | None = None) -> Tensor:
+    """Subtract the mean column, of positions weighted by `share` (M,), and scale each column to length 1."""
+    mean = H.mean(dim=1) if share is None else H @ share / share.sum()
+    return nnf.normalize(H - mean[:, None], dim=0)

@@ -17,13 +17,13 @@ import numpy as np
 import torch
 import torch.nn.functional as nnf
 from numpy.typing import NDArray
-from PIL import Image, ImageChops
+from PIL import Image
 from torch import Tensor
 
-from . import backbones, faces, images, losses, neighbours, targets, tiles
+from . import backbones, images, losses, masks, neighbours, targets, tiles
 from .backbones import Backbone
 from .cpu import memory
-from .errors import PictureError, SettingsError
+from .errors import SettingsError
 from .lbfgs import LBFGS, LeanLBFGS
 from .losses import Losses, Sums
 from .problem import Problem
@@ -52,8 +52,6 @@ KEPT_STYLE_SHARE = 0.4
 
 At 1, dark lines are scratched into skin, however large α is there. At 0.1 a face looks like a photo.
 """
-MAX_STRETCH = 1.05
-"""A mask that is stretched by less has the photo's shape: the sides of small ones are rounded to whole pixels."""
 MIN_CONTENT_WEIGHT = 0.1
 """The least α that KEEP_WEIGHT is relative to. At α = 0 there is no content, and nothing is kept."""
 QUERY_PHOTO_SHARE = 0.75
@@ -89,6 +87,7 @@ class Frame:
     settings: Settings
     backbone: str
     masked: bool  # whether a mask that was given says what to keep
+    in_regions: bool  # whether each painting has a region of its own
     notes: tuple[str, ...]  # what the user should know of this run, one sentence each
     _pixels: Tensor = field(repr=False)
     _bases: tuple[Tensor, Tensor] | None = field(repr=False)  # of this stage and of the last one; None for a print
@@ -137,6 +136,7 @@ def stylize(
     backbone: Backbone | None = None,
     init_image: images.Source | None = None,
     keep: images.Source | None = None,
+    regions: Sequence[images.Source | None] | None = None,
 ) -> Generator[Frame, Settings | None, None]:
     """Paint the photo `content` in the manner of the painting `style`; yields a Frame for every iteration.
 
@@ -145,63 +145,42 @@ def stylize(
 
     Args:
         content: The photo, as anything that images.load takes.
-        style: The painting, or a tuple of two, which settings.mix mixes.
+        style: The painting, or a tuple of two, which settings.mix mixes, or of up to four with `regions`.
         settings: What to optimise, and for how long.
         backbone: A network to use in place of the one that `settings` names.
         init_image: A painted image to continue from, at full size only.
         keep: A mask of the photo, stretched to its shape: what is white stays more like the photo, what is grey a
             little. One that is black all over is ignored.
+        regions: For each painting, a mask of the photo that is white where this one paints, or None for one painting
+            at most, which paints the rest. See masks.read_regions.
 
     Raises PictureError, SettingsError or WeightsError before the first Frame, and SettingsError later if weights that
     were sent are too large.
     """
     started = time.monotonic()
+    photo = images.load(content)
     sources = style if isinstance(style, tuple) else (style,)
-    if not 1 <= len(sources) <= 2:
-        raise PictureError(f"Give one painting, or two to be mixed, not {len(sources)}.")
-    loaded = [images.load(source) for source in (content, *sources)]
+    found = masks.read_regions(regions, len(sources), photo.image)
+    paintings = [images.load(sources[number]) for number in found.paintings]
     backbone, fallback = (backbone, "") if backbone else backbones.load(settings.backbone, precision=settings.precision)
-    given, told = _read_mask(keep, loaded[0].image) if keep is not None else (None, "")
-    mask, found = _add_faces(given, loaded[0].image, settings)
+    given, told = masks.read_keep(keep, photo.image) if keep is not None else (None, "")
+    mask, of_faces = masks.add_faces(given, photo.image, settings)
     problem = Problem(
-        content=loaded[0].image,
-        style=tuple(painting.image for painting in loaded[1:]),
+        content=photo.image,
+        style=tuple(painting.image for painting in paintings),
         settings=settings,
         backbone=backbone,
         init_image=images.load(init_image).image if init_image is not None else None,
         keep=mask,
+        regions=found.weights,
     )
     backbone.check(problem.layers)
     problem.check_memory()
-    notes = tuple(note for note in (*(image.note for image in loaded), told, fallback, found) if note)
+    notes = (*(image.note for image in (photo, *paintings)), told, *found.notes, fallback, of_faces)
     try:
-        yield from _Run(problem, notes, started, masked=given is not None).optimize()
+        yield from _Run(problem, tuple(filter(None, notes)), started, masked=given is not None).optimize()
     finally:
         memory.trim_heap()
-
-
-def _read_mask(keep: images.Source, photo: Image.Image) -> tuple[Image.Image | None, str]:
-    """Load a mask and fit it to the photo; return it, or None if it is black, and what the user should know or "".
-
-    Raises PictureError.
-    """
-    mask = images.load(keep).image.convert("L")
-    if not any(mask.getextrema()):
-        return None, "The mask is black all over, so it was ignored."
-    stretch = mask.width * photo.height / (mask.height * photo.width)
-    fits = 1 / MAX_STRETCH < stretch < MAX_STRETCH
-    told = "" if fits else "The mask has another shape than the photo and was stretched to it."
-    return mask.resize(images.fit_size(photo, REFERENCE_SIZE)), told
-
-
-def _add_faces(mask: Image.Image | None, photo: Image.Image, settings: Settings) -> tuple[Image.Image | None, str]:
-    """Add the faces of the photo to the mask, if they shall be kept; return it, and a sentence on the faces."""
-    found = faces.find_faces(photo) if settings.faces else ()
-    if not found:
-        return mask, ""
-    over_faces = faces.face_mask(found, images.fit_size(photo, REFERENCE_SIZE))
-    sentence = "Kept a face that was found." if len(found) == 1 else f"Kept {len(found)} faces that were found."
-    return ImageChops.lighter(mask, over_faces) if mask else over_faces, sentence
 
 
 class _Evaluation(NamedTuple):
@@ -297,6 +276,7 @@ class _Run:
                 A,
                 style_scale=self.problem.style_scale(self.stages[0].size if self.bases else 0, "moments"),
                 keep=self.problem.keep_mask(stage.size) if self.problem.keep else None,
+                regions=self.problem.region_weights(stage.size),
             )
             optimizer = LeanLBFGS()
             while remaining:
@@ -329,7 +309,7 @@ class _Run:
         A = {layer: losses.moments(F) for layer, F in backbone.activations(tile, PRINT_LAYERS)}
         for _ in range(2):  # the first also chooses the routes of the convolutions
             tick = time.monotonic()
-            for _ in TiledObjective(backbone, self.problem.settings, tile, A).evaluate(tile):
+            for _ in TiledObjective(backbone, self.problem.settings, tile, [A]).evaluate(tile):
                 pass
         seconds_per_pixel = (time.monotonic() - tick) / side**2
         last = self.stages[-1]
@@ -382,6 +362,7 @@ class _Run:
                 style_scale=self.problem.style_scale(self.stages[0].size, style_loss),
                 finer_stages=len(self.bases) - 1 - number,
                 keep=self.problem.keep_mask(size),
+                regions=self.problem.region_weights(size),
                 is_shallow=is_shallow,
             )
             memory.trim_heap()
@@ -417,6 +398,7 @@ class _Run:
             settings=self.problem.settings,
             backbone=self.problem.backbone.name,
             masked=self.masked,
+            in_regions=bool(self.problem.regions),
             notes=self.notes,
             _pixels=shown.x,
             _bases=None if self.is_print else (self.bases[number], self.bases[-1]),
@@ -486,6 +468,10 @@ class Objective:
     patterns weighs up to 20 times as much as a soft one, and dissolves the photo.
 
     Where a mask is white, a position counts more in L_content (KEEP_WEIGHT) and less in L_style (KEPT_STYLE_SHARE).
+
+    With regions, L_style is Σ_i a_i L_style,i over the regions i: the guided statistics of each, with its own painting
+    (Gatys et al. 2017, arXiv 1611.07865, eq. 4 to 6), times its share a_i of the picture. The paper has no a_i. With
+    it, every position feels its painting as strongly as in a picture without regions.
     """
 
     def __init__(
@@ -498,11 +484,13 @@ class Objective:
         style_scale: float = 1.0,
         finer_stages: int = 0,
         keep: Tensor | None = None,
+        regions: Tensor | None = None,
         is_shallow: bool = False,
     ) -> None:
         """Compute the targets P and A of the images, each (1, 3, H, W) in [0, 1].
 
-        `keep`, (1, 1, H, W) in [0, 1], is the mask of what to keep. `is_shallow` leaves out the deep layers: see
+        `keep`, (1, 1, H, W) in [0, 1], is the mask of what to keep. `regions`, (K, 1, H, W), is how much each of K
+        style images counts at each position; they sum to 1. `is_shallow` leaves out the deep layers: see
         schedule.Stage. For neighbours, `find_neighbours` follows.
         """
         self.backbone, self.settings, self.style_scale = backbone, settings, style_scale
@@ -514,11 +502,14 @@ class Objective:
         self.content_scale = {layer: v[layer] * scale for layer, scale in scales.items()}
         self.keep = keep if keep is not None and keep.any() else None
         self.k = {layer: self._weigh_positions(P) for layer, P in self.P.items()}
-        self.A: targets.Targets = {}
+        self.regions = regions
+        self.a = [1.0] if regions is None else regions.mean((1, 2, 3)).tolist()
+        self.A: list[targets.Targets] = []  # of each region, or of the whole picture
         self.T: Tensor | None = None  # for each position of x, the hypercolumn of its neighbour in the painting
         if style_loss != "neighbours":
             self.style_loss = losses.STYLE_LOSSES[style_loss].loss
-            self.A = targets.mix_style_targets(backbone, style_images, tuple(self.w), settings.mix, style_loss)
+            found = [targets.style_targets(backbone, image, tuple(self.w), style_loss) for image in style_images]
+            self.A = [targets.mix_targets(found, settings.mix)] if regions is None else found
 
     def find_neighbours(self, x: Tensor, photo_share: float) -> Iterator[None]:
         """Find the neighbours of each position of photo and `x` mixed by `photo_share`; yields between its parts."""
@@ -526,12 +517,19 @@ class Objective:
         if photo_share < 1:
             query = torch.lerp(neighbours.hypercolumns(self.backbone, x), query, photo_share)
         paintings = [targets.hypercolumns(self.backbone, image) for image in self.style_images]
-        self.T = yield from neighbours.find_neighbours(query, paintings, self.settings.mix)
+        if self.regions is not None:
+            shares = losses.resize_mask(self.regions, neighbours.grid(x)).flatten(1)
+        else:
+            mix = self.settings.mix
+            shares = query.new_tensor([1 - mix, mix] if len(paintings) == 2 else [1.0])[:, None].expand(
+                -1, len(query[0])
+            )
+        self.T = yield from neighbours.find_neighbours(query, paintings, shares)
 
     def __call__(self, x: Tensor) -> tuple[Losses, Tensor]:
         """Return the losses at the image `x` (1, 3, H, W), and the gradient of L_total, of the same shape."""
         s = self.settings
-        layers = {*self.P, *self.A, *(() if self.T is None else neighbours.LAYERS)}
+        layers = {*self.P, *(self.w if self.T is None else neighbours.LAYERS)}
         x = x.detach().requires_grad_()
         with torch.enable_grad():
             content = style = x.new_zeros(())
@@ -540,8 +538,8 @@ class Objective:
                 if layer in self.P:
                     L_content = losses.content_loss(F, self.P[layer], self.k[layer])
                     content = content + self.content_scale[layer] * L_content
-                if layer in self.A:
-                    E = self.style_loss(F, self.A[layer], self._guide_style(F))
+                if self.T is None and layer in self.w:
+                    E = self._compare_style(F, layer)
                     style = style + self.w[layer] / self.style_scale * E
                 if self.T is not None and layer in neighbours.LAYERS:
                     columns.append(neighbours.collect(F, *neighbours.grid(x)))
@@ -552,17 +550,20 @@ class Objective:
         (gradient,) = torch.autograd.grad(total, x)
         return Losses(*torch.stack([content, style, tv, total]).tolist()), gradient
 
+    def _compare_style(self, F: Tensor, layer: str) -> Tensor:
+        """Σ_i a_i E of the regions i, each with its own painting; E, if there are none."""
+        guides = guide_style(self.keep, self.regions)
+        terms = [
+            a * self.style_loss(F, A[layer], None if k is None else losses.resize_mask(k, F.shape[2:]))
+            for a, A, k in zip(self.a, self.A, guides, strict=True)
+        ]
+        return torch.stack(terms).sum()
+
     def _weigh_positions(self, P: Tensor) -> Tensor | None:
         """k of the content loss at each position of P, or None without a mask."""
         if self.keep is None:
             return None
-        return weigh_kept(nnf.interpolate(self.keep, P.shape[2:], mode="area"), self.settings.content_weight)
-
-    def _guide_style(self, F: Tensor) -> Tensor | None:
-        """k of the style loss at each position of F, or None without a mask."""
-        if self.keep is None:
-            return None
-        return guide_style(nnf.interpolate(self.keep, F.shape[2:], mode="area"))
+        return weigh_kept(losses.resize_mask(self.keep, P.shape[2:]), self.settings.content_weight)
 
     def _scale_content(self, style_loss: str, P: Tensor, finer_stages: int) -> float:
         if style_loss == "gram":
@@ -577,9 +578,15 @@ def weigh_kept(keep: Tensor, α: float) -> Tensor:
     return 1 + KEEP_WEIGHT / max(α, MIN_CONTENT_WEIGHT) * keep
 
 
-def guide_style(keep: Tensor) -> Tensor:
-    """k of the style loss: KEPT_STYLE_SHARE where the mask is white (1), 1 where it is black (0)."""
-    return 1 - (1 - KEPT_STYLE_SHARE) * keep
+def guide_style(keep: Tensor | None, regions: Tensor | None) -> list[Tensor | None]:
+    """k of the style loss, (1, 1, H, W), in each region, or in the whole picture; None for 1 everywhere.
+
+    It is KEPT_STYLE_SHARE where the mask of what to keep is white (1), 1 where it is black (0), and 0 out of a region.
+    """
+    k = None if keep is None else 1 - (1 - KEPT_STYLE_SHARE) * keep
+    if regions is None:
+        return [k]
+    return [region if k is None else k * region for region in regions[:, None]]
 
 
 class TiledObjective:
@@ -595,14 +602,16 @@ class TiledObjective:
         backbone: Backbone,
         settings: Settings,
         start: Tensor,
-        A: targets.Targets,
+        A: Sequence[targets.Targets],
         *,
         style_scale: float = 1.0,
         keep: Tensor | None = None,
+        regions: Tensor | None = None,
     ) -> None:
         """Prepare for images of the shape of `start`, (1, 3, H, W) in [0, 1], which the stage starts from.
 
-        `A` are the painting's moments at PRINT_LAYERS. `keep`, (1, 1, H, W) in [0, 1], is the mask of what to keep.
+        `A` are the painting's moments at PRINT_LAYERS, of each region or of the whole picture. `keep`, (1, 1, H, W) in
+        [0, 1], is the mask of what to keep, and `regions`, (K, 1, H, W), is how much each painting counts.
         """
         self.backbone, self.settings, self.A, self.style_scale = backbone, settings, A, style_scale
         self.P = nnf.avg_pool2d(start, CONTENT_STRIDE)
@@ -610,10 +619,13 @@ class TiledObjective:
         self.content_scale = CONTENT_SCALE / variation
         self.tv_scale = PRINT_TV * (REFERENCE_SIZE / max(start.shape[2:])) ** 2
         self.tiles = tiles.cut_tiles(backbone, start.shape[2:], PRINT_LAYERS)
-        self.content_k = self.style_k = None
-        if keep is not None and keep.any():
+        keep = keep if keep is not None and keep.any() else None
+        self.content_k = None
+        if keep is not None:
             self.content_k = weigh_kept(nnf.avg_pool2d(keep, CONTENT_STRIDE), settings.content_weight)
-            self.style_k = guide_style(keep).half()  # 0.1 GB at 8192×8192
+        self.a = [1.0] if regions is None else regions.mean((1, 2, 3), dtype=torch.float32).tolist()
+        # In half precision: each takes 0.1 GB at 8192×8192.
+        self.style_k = [k if k is None else k.half() for k in guide_style(keep, regions)]
 
     def evaluate(self, x: Tensor) -> Generator[None, None, tuple[Losses, Tensor]]:
         """Return the losses at the image `x` (1, 3, H, W), and the gradient of L_total. Yields between tiles.
@@ -630,7 +642,7 @@ class TiledObjective:
             seen = tile.see(x).detach().requires_grad_()
             with torch.enable_grad():
                 S = tiles.sum_tile(self.backbone, tile, seen, PRINT_LAYERS, self.style_k)
-                style = torch.stack([to_S[layer].dot(S[layer]) for layer in S]).sum()
+                style = torch.stack([to_S[key].dot(S[key]) for key in S]).sum()
                 content, tv = self.compare_pixels(tile, seen)
                 total = losses.total_loss(content, style, tv, s.content_weight, s.style_weight, s.tv_weight)
             tile.see(gradient).add_(torch.autograd.grad(total, seen)[0])
@@ -639,16 +651,17 @@ class TiledObjective:
         L_total = losses.total_loss(L_content, L_style, L_tv, s.content_weight, s.style_weight, s.tv_weight)
         return Losses(L_content, L_style, L_tv, L_total), gradient
 
-    def compare_style(self, S: dict[str, Sums]) -> tuple[float, dict[str, Sums]]:
-        """Return L_style, and its derivatives by the sums of each layer, Σ k F Fᵀ and Σ k F."""
-        L_style, slopes = 0.0, {}
-        for layer, w in PRINT_LAYERS.items():
-            FF, F, k = S[layer]
+    def compare_style(self, S: tiles.LayerSums) -> tuple[float, tiles.LayerSums]:
+        """Return L_style, and its derivatives by the sums of each layer and region, Σ k F Fᵀ and Σ k F."""
+        L_style, slopes = 0.0, tiles.LayerSums()
+        for (layer, region), (FF, F, k) in S.items():
             with torch.enable_grad():
                 M = losses.moments_of_sums(Sums(FF.requires_grad_(), F.requires_grad_(), k))
-                E = w / self.style_scale * losses.moments_distance(M, self.A[layer])
+                w = self.a[region] * PRINT_LAYERS[layer] / self.style_scale
+                E = w * losses.moments_distance(M, self.A[region][layer])
             to_FF, to_F = torch.autograd.grad(E, (FF, F))
-            L_style, slopes[layer] = L_style + E.item(), Sums(to_FF.float(), to_F.float(), 0.0)
+            slopes[layer, region] = Sums(to_FF.float(), to_F.float(), 0.0)
+            L_style += E.item()
         return L_style, slopes
 
     def compare_pixels(self, tile: Tile, seen: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from . import backbones, colour, images, losses, neighbours, targets, tiles
+from . import backbones, colour, images, losses, masks, neighbours, targets, tiles
 from .backbones import Backbone
 from .cpu import memory
 from .errors import PictureError
@@ -54,7 +54,7 @@ class Problem:
     """A content image and one or two style images to be mixed, with the settings and the backbone that compare them.
 
     `init_image` is a painted image to continue from, or None. `keep` is a mask, of mode L and of any size: what
-    is white in it stays more like the content image.
+    is white in it stays more like the content image. `regions` are those of masks.Regions.
     """
 
     content: Image.Image
@@ -63,6 +63,7 @@ class Problem:
     backbone: Backbone
     init_image: Image.Image | None = None
     keep: Image.Image | None = None
+    regions: tuple[Image.Image, ...] = ()
 
     def steer(self, settings: Settings) -> Problem:
         """Return the same problem with the STEERABLE values of `settings`; its other values change nothing."""
@@ -97,13 +98,24 @@ class Problem:
         mask = np.array(self.keep.resize((width, height), Image.Resampling.BILINEAR), dtype=np.float32)
         return torch.from_numpy(mask)[None, None].to(self.backbone.device) / 255
 
-    def style_targets(self, size: int, style_loss: str) -> targets.Targets:
-        """The statistics to be reached at long side `size`, by style layer: see targets.style_targets."""
-        s = self.settings
-        return targets.mix_style_targets(self.backbone, self.style_images(size), s.style_layers, s.mix, style_loss)
+    def region_weights(self, size: int) -> Tensor | None:
+        """How much each style image counts at each pixel, (K, 1, H, W) with the sum 1; None without regions."""
+        if not self.regions:
+            return None
+        shape = self._fit_size(self.content, size)
+        weights = [np.array(region.resize(shape, Image.Resampling.BILINEAR)) for region in self.regions]
+        return torch.from_numpy(np.stack(weights))[:, None].to(self.backbone.device)
 
-    def print_targets(self, size: int) -> Generator[None, None, targets.Targets]:
-        """The painting's moments for a stage of a print, by layer of PRINT_LAYERS. Yields between tiles.
+    def style_targets(self, size: int, style_loss: str) -> list[targets.Targets]:
+        """The statistics to be reached at long side `size`, of each region or of the whole picture."""
+        layers = self.settings.style_layers
+        images = self.style_images(size)
+        return self._mix([targets.style_targets(self.backbone, image, layers, style_loss) for image in images])
+
+    def print_targets(self, size: int) -> Generator[None, None, list[targets.Targets]]:
+        """The moments for a stage of a print, by layer of PRINT_LAYERS, of each region or of the whole picture.
+
+        Yields between tiles.
 
         A painting is not enlarged beyond its own resolution: its lines would be blurred, and the print's with them. The
         finest lines of the print are then as wide, in pixels, as those of the painting.
@@ -113,8 +125,8 @@ class Problem:
             S = self._to_tensor(image, min(round(size * self.settings.stroke), max(image.size)))
             parts = tiles.cut_tiles(self.backbone, S.shape[2:], PRINT_LAYERS)
             sums = yield from tiles.sum_tiles(self.backbone, S, PRINT_LAYERS, parts)
-            found.append({layer: losses.moments_of_sums(total) for layer, total in sums.items()})
-        return targets.mix_targets(found, self.settings.mix)
+            found.append({layer: losses.moments_of_sums(total) for (layer, _), total in sums.items()})
+        return self._mix(found)
 
     def base(self, size: int) -> Tensor:
         """The image that a stage's change is added to: the content image, or black where all of x is upsampled.
@@ -173,10 +185,19 @@ class Problem:
             return 1.0
         size = max(min(STYLE_SCALE_SIZE, self.settings.size), coarsest_size)
         s, w = self.settings, self.settings.layer_weights(style_loss)
-        G = targets.style_targets(self.backbone, self.content_image(size), s.style_layers, style_loss)
-        A = self.style_targets(size, style_loss)
+        photo, regions = self.content_image(size), self.region_weights(size)
+        if regions is None:
+            G, a = [targets.style_targets(self.backbone, photo, s.style_layers, style_loss)], [1.0]
+        else:
+            G = targets.region_statistics(self.backbone, photo, regions, s.style_layers, style_loss)
+            a = regions.mean((1, 2, 3)).tolist()
         distance = losses.STYLE_LOSSES[style_loss].distance
-        return max(MIN_STYLE_SCALE, sum(w[layer] * distance(G[layer], A[layer]).item() for layer in A))
+        scale = sum(
+            share * w[layer] * distance(of_photo[layer], A[layer]).item()
+            for share, of_photo, A in zip(a, G, self.style_targets(size, style_loss), strict=True)
+            for layer in A
+        )
+        return max(MIN_STYLE_SCALE, scale)
 
     def check_memory(self) -> None:
         """Raise SettingsError, with a size that would fit, if too little memory is free for the last stage."""
@@ -199,7 +220,7 @@ class Problem:
         """Convert `pixels` (1, 3, H, W) to 8 bits, in the colours that Settings.colours asks for."""
         painted = images.to_image(pixels)
         if self.settings.objective != "gram":  # whose picture stays what it was before this was added
-            painted = colour.limit_palette(painted, self._colour_prepared[1], self.settings.mix)
+            painted = self._limit_palette(painted)
         return colour.finish(painted, self._content_at_result_size, self.settings.colours)
 
     def finish_print(self, pixels: Tensor, whole: type[np.uint8 | np.uint16]) -> NDArray[Any]:
@@ -209,17 +230,38 @@ class Problem:
         """
         height, width = pixels.shape[2:]
         reduced = images.to_image(nnf.avg_pool2d(pixels, max(1, max(height, width) // colour.STATS_SIZE)))
-        A, b = colour.narrow_axes(reduced, self._colour_prepared[1], self.settings.mix)
+        style = self._colour_prepared[1]
+        if self.regions:
+            parts = zip(style, self.regions, strict=True)
+            limits = [colour.narrow_axes(reduced, [image], 0.0, region) for image, region in parts]
+        else:
+            limits = [colour.narrow_axes(reduced, style, self.settings.mix)]
         by_luminance = self.settings.colours == "luminance"
         photo = np.asarray(self.content.resize((width, height), Image.Resampling.LANCZOS)) if by_luminance else None
         finished = np.empty((height, width, 3), whole)
         for top in range(0, height, BAND_ROWS):
-            rows = slice(top, top + BAND_ROWS)
-            band = pixels[0, :, rows].permute(1, 2, 0).cpu().numpy() @ A.T.astype(np.float32) + b.astype(np.float32)
+            rows = slice(top, min(top + BAND_ROWS, height))
+            painted = pixels[0, :, rows].permute(1, 2, 0).cpu().numpy()
+            weights = [masks.resize_rows(region, (width, height), rows)[..., None] for region in self.regions]
+            band = sum(
+                r * (painted @ A.T.astype(np.float32) + b.astype(np.float32))
+                for r, (A, b) in zip(weights or [np.float32(1)], limits, strict=True)
+            )
             if photo is not None:
                 band = colour.take_luminance(band, photo[rows] / np.float32(255))
             finished[rows] = (band.clip(0, 1) * np.iinfo(whole).max).round()
         return finished
+
+    def _limit_palette(self, painted: Image.Image) -> Image.Image:
+        """Limit the palette to that of the painting, or in each region to that of its own."""
+        style = self._colour_prepared[1]
+        if not self.regions:
+            return colour.limit_palette(painted, style, self.settings.mix)
+        limited = [
+            colour.limit_palette(painted, [image], 0.0, region)
+            for image, region in zip(style, self.regions, strict=True)
+        ]
+        return masks.blend(limited, self.regions)
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -230,8 +272,16 @@ class Problem:
     @cached_property
     def _colour_prepared(self) -> tuple[Image.Image, tuple[Image.Image, ...]]:
         """The content image and the style images in the colours to optimise with."""
-        pairs = [colour.prepare(self.content, image, self.settings.colours) for image in self.style]
+        regions = self.regions or (None,) * len(self.style)
+        pairs = [
+            colour.prepare(self.content, image, self.settings.colours, region)
+            for image, region in zip(self.style, regions, strict=True)
+        ]
         return pairs[0][0], tuple(style for _, style in pairs)
+
+    def _mix(self, found: list[targets.Targets]) -> list[targets.Targets]:
+        """Mix the targets of two paintings, unless each has a region."""
+        return found if self.regions else [targets.mix_targets(found, self.settings.mix)]
 
     @cached_property
     def _content_at_result_size(self) -> Image.Image:
@@ -250,9 +300,11 @@ class Problem:
         """
         if coarse.style_loss == "neighbours":
             return False
-        statistics = [self.style_targets(stage.size, coarse.style_loss).values() for stage in (coarse, fine)]
-        energies = [sum(statistic.square().mean().item() for statistic in layers) for layers in statistics]
-        return energies[0] < MIN_PATTERN_ENERGY * energies[1]
+        energies = [
+            [sum(statistic.square().mean().item() for statistic in A.values()) for A in self.style_targets(*at)]
+            for at in ((stage.size, coarse.style_loss) for stage in (coarse, fine))
+        ]
+        return any(a < MIN_PATTERN_ENERGY * b for a, b in zip(*energies, strict=True))
 
     def _min_stage_size(self) -> int:
         """The long side below which no stage may go; PictureError if the result itself would be too narrow."""

@@ -77,7 +77,7 @@ def save_frame(
     That of a print has a resolution of `dpi` dots per inch, and 16 bits a channel where the format has them.
     """
     is_deep = frame.is_print and target.suffix.lower() in print_files.SUFFIXES
-    record = metadata.to_json(frame.settings, masked=frame.masked, inputs=inputs)
+    record = metadata.to_json(frame.settings, masked=frame.masked, in_regions=frame.in_regions, inputs=inputs)
     picture = frame.deep_picture() if is_deep else frame.picture
     return save_picture(picture, target, record, dpi=dpi if frame.is_print else None)
 

@@ -53,7 +53,30 @@ def style_targets(backbone: Backbone, style_image: Tensor, layers: tuple[str, ..
     For "gram" these are the Gram matrices per position of eq. 4, each (N, N).
     """
     statistic = losses.STYLE_LOSSES[objective].statistic
-    return {layer: statistic(F) for layer, F in backbone.activations(style_image, layers)}
+    return {layer: statistic(F, None) for layer, F in backbone.activations(style_image, layers)}
+
+
+@_cached(
+    _style_cache,
+    key=lambda backbone, image, regions, *rest: (_key("", backbone, regions, ()), _key("", backbone, image, *rest)),
+)
+@own_state()
+def _region_statistics(
+    backbone: Backbone, image: Tensor, regions: Tensor, layers: tuple[str, ...], objective: str
+) -> Targets:
+    statistic = losses.STYLE_LOSSES[objective].statistic
+    return {
+        layer: torch.stack([statistic(F, losses.resize_mask(k, F.shape[2:])) for k in regions[:, None]])
+        for layer, F in backbone.activations(image, layers)
+    }
+
+
+def region_statistics(
+    backbone: Backbone, image: Tensor, regions: Tensor, layers: tuple[str, ...], objective: str
+) -> list[Targets]:
+    """The same statistic of an image (1, 3, H, W) within each of its `regions`, (K, 1, H, W) in [0, 1]."""
+    found = _region_statistics(backbone, image, regions, layers, objective)
+    return [{layer: statistics[region] for layer, statistics in found.items()} for region in range(len(regions))]
 
 
 @_cached(_style_cache, key=lambda backbone, style_image: _key("hypercolumns", backbone, style_image, ()))
@@ -64,13 +87,6 @@ def _hypercolumns(backbone: Backbone, style_image: Tensor) -> Targets:
 def hypercolumns(backbone: Backbone, style_image: Tensor) -> Tensor:
     """The hypercolumns of a painting (1, 3, H, W) in [0, 1], (2624, M): see neighbours.hypercolumns."""
     return _hypercolumns(backbone, style_image)[""]
-
-
-def mix_style_targets(
-    backbone: Backbone, style_images: Sequence[Tensor], layers: tuple[str, ...], share: float, objective: str = "gram"
-) -> Targets:
-    """Return A of one style image, or the weighted mean of two: the second counts for `share`, in [0, 1]."""
-    return mix_targets([style_targets(backbone, image, layers, objective) for image in style_images], share)
 
 
 def mix_targets(found: Sequence[Targets], share: float) -> Targets:

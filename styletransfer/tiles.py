@@ -22,6 +22,10 @@ TILE_SIDE = 384
 two cores, after which a run can be stopped, and 0.3 GB."""
 
 
+LayerSums = dict[tuple[str, int], Sums]
+"""Sums over positions by layer and region; the whole picture is region 0."""
+
+
 class Span(NamedTuple):
     """The rows (or columns) of pixels that belong to a tile, and those that the network sees with them."""
 
@@ -77,29 +81,38 @@ def _cut(length: int, step: int, margin: int) -> list[Span]:
 
 
 def sum_tiles(
-    backbone: Backbone, x: Tensor, layers: Collection[str], tiles: Collection[Tile], k: Tensor | None = None
-) -> Generator[None, None, dict[str, Sums]]:
-    """Σ k F Fᵀ, Σ k F and Σ k over all positions of x (1, 3, H, W), by layer, in float64. Yields between tiles.
+    backbone: Backbone,
+    x: Tensor,
+    layers: Collection[str],
+    tiles: Collection[Tile],
+    guides: Sequence[Tensor | None] = (None,),
+) -> Generator[None, None, LayerSums]:
+    """Σ k F Fᵀ, Σ k F and Σ k over all positions of x (1, 3, H, W), in float64. Yields between tiles.
 
-    `k`, (1, 1, H, W), is the weight of each pixel, or None for 1 everywhere.
+    Each of the `guides` is k of one region, (1, 1, H, W): the weight of each pixel, or None for 1 everywhere.
     """
-    totals: dict[str, Sums] = {}
+    totals = LayerSums()
     for tile in tiles:
-        for layer, sums in sum_tile(backbone, tile, tile.see(x), layers, k).items():
+        for key, sums in sum_tile(backbone, tile, tile.see(x), layers, guides).items():
             exact = Sums(sums.FF.double(), sums.F.double(), float(sums.k))
-            totals[layer] = totals[layer].plus(exact) if layer in totals else exact
+            totals[key] = totals[key].plus(exact) if key in totals else exact
         yield
     return totals
 
 
 def sum_tile(
-    backbone: Backbone, tile: Tile, seen: Tensor, layers: Collection[str], k: Tensor | None
-) -> dict[str, Sums]:
-    """The same over the positions that belong to a tile, given the pixels that are seen, and k of the whole picture."""
-    own_k = k if k is None else tile.take(k).float()
+    backbone: Backbone, tile: Tile, seen: Tensor, layers: Collection[str], guides: Sequence[Tensor | None]
+) -> LayerSums:
+    """The same over the positions that belong to a tile, given the pixels that are seen, and k of the whole picture.
+
+    A region that has no positions in the tile is left out.
+    """
+    own = {region: k if k is None else tile.take(k).float() for region, k in enumerate(guides)}
+    inside = {region: k for region, k in own.items() if k is None or k.any()}
     return {
-        layer: losses.sum_positions(
-            tile.own(F, stride(layer)), own_k if own_k is None else nnf.avg_pool2d(own_k, stride(layer))
+        (layer, region): losses.sum_positions(
+            tile.own(F, stride(layer)), k if k is None else nnf.avg_pool2d(k, stride(layer))
         )
         for layer, F in backbone.activations(seen, layers)
+        for region, k in inside.items()
     }

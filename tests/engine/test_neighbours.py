@@ -24,6 +24,11 @@ def random_columns(seed: int, count: int) -> torch.Tensor:
     return torch.rand(12, count, generator=torch.Generator().manual_seed(seed))
 
 
+def shares_of(query: torch.Tensor, *shares: float) -> torch.Tensor:
+    """The same share of each painting at every position."""
+    return torch.tensor(shares)[:, None].expand(-1, query.shape[1])
+
+
 def match_by_numpy(query: np.ndarray, painting: np.ndarray) -> np.ndarray:
     q, s = (H - H.mean(axis=1, keepdims=True) for H in (query, painting))
     q, s = (H / np.linalg.norm(H, axis=0) for H in (q, s))
@@ -34,22 +39,22 @@ def match_by_numpy(query: np.ndarray, painting: np.ndarray) -> np.ndarray:
 def test_each_place_gets_the_painting_s_most_similar_one_however_it_is_searched(monkeypatch, chunk, yields):
     monkeypatch.setattr(neighbours, "CHUNK", chunk)
     query, painting = random_columns(0, 40), random_columns(1, 50)
-    found, count = exhaust(neighbours.find_neighbours(query, [painting], 0.5))
+    found, count = exhaust(neighbours.find_neighbours(query, [painting], shares_of(query, 1.0)))
     np.testing.assert_array_equal(found.numpy(), match_by_numpy(query.numpy(), painting.numpy()))
     assert count == yields
 
 
 def test_the_painting_is_its_own_neighbour():
     painting = random_columns(0, 40)
-    assert torch.equal(exhaust(neighbours.find_neighbours(painting, [painting], 0.5))[0], painting)
+    assert torch.equal(exhaust(neighbours.find_neighbours(painting, [painting], shares_of(painting, 1.0)))[0], painting)
 
 
 def test_two_paintings_compete_and_the_share_decides_at_its_ends():
     query, a, b = (random_columns(seed, 30) for seed in range(3))
-    alone = [exhaust(neighbours.find_neighbours(query, [painting], 0.5))[0] for painting in (a, b)]
+    alone = [exhaust(neighbours.find_neighbours(query, [painting], shares_of(query, 1.0)))[0] for painting in (a, b)]
     counts = []
     for share in (0.0, 0.3, 0.5, 0.7, 1.0):
-        found, _ = exhaust(neighbours.find_neighbours(query, [a, b], share))
+        found, _ = exhaust(neighbours.find_neighbours(query, [a, b], shares_of(query, 1 - share, share)))
         from_second = (found == alone[1]).all(dim=0)
         assert ((found == alone[0]).all(dim=0) | from_second).all()
         counts.append(int(from_second.sum()))

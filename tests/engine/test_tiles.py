@@ -75,7 +75,7 @@ def test_no_seam_loss_and_gradient_are_those_of_the_whole_picture_whatever_the_t
     A = {layer: losses.moments(F) for layer, F in vgg16.activations(painting, PRINT_LAYERS)}
     for side, count in ((200, 1), (48, 4), (32, 9)):
         monkeypatch.setattr(tiles, "TILE_SIDE", side)
-        objective = TiledObjective(vgg16, SETTINGS, start, A, style_scale=3.0, keep=keep)
+        objective = TiledObjective(vgg16, SETTINGS, start, [A], style_scale=3.0, keep=keep)
         assert len(objective.tiles) == count
         found, found_gradient = finish(objective.evaluate(x))
         assert found == pytest.approx([term.item() for term in (*terms, total)], rel=1e-4 if not masked else 1e-3)
