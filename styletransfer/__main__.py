@@ -146,7 +146,7 @@ def _find_regions(args: argparse.Namespace) -> list[Path | None]:
         for split in (k for k, character in enumerate(text) if character == "="):
             painting = parse_path(text[:split])
             number = next((k for k, path in enumerate(args.style) if _is_same_file(painting, path)), None)
-            if number is not None:
+            if number is not None and text[split + 1 :]:
                 break
         else:
             raise SettingsError(

@@ -113,7 +113,7 @@ def _measure_colours(image: Image.Image, region: Image.Image | None = None) -> t
     small = image.copy()
     small.thumbnail((STATS_SIZE, STATS_SIZE), Image.Resampling.BOX)
     pixels = np.asarray(small).reshape(-1, 3) / 255
-    weights = np.asarray(region.resize(small.size)).reshape(-1) if region else None
+    weights = np.asarray(region.resize(small.size, Image.Resampling.BILINEAR)).reshape(-1) if region else None
     return np.average(pixels, 0, weights), np.cov(pixels.T, aweights=weights) + MIN_VARIANCE * np.eye(3)
 
 

@@ -17,8 +17,7 @@ MASK_SIZE = 512
 MAX_STRETCH = 1.05
 """A mask that is stretched by less has the photo's shape: the sides of small ones are rounded to whole pixels."""
 MAX_PAINTINGS = 4
-"""So many paintings may each have a region; without regions, MAX_MIXED are mixed."""
-MAX_MIXED = 2
+"""So many paintings may each have a region."""
 MIN_REGION = 1e-3
 """A region that covers less of the photo is empty: deep layers have not a single position there."""
 MAX_UNCOVERED = 1e-2
@@ -81,8 +80,8 @@ def read_regions(regions: Sequence[images.Source | None] | None, count: int, pho
     has the rest. Borders are soft (SOFT_BORDER). Without `regions`, the paintings are mixed. Raises PictureError.
     """
     if regions is None:
-        if not 1 <= count <= MAX_MIXED:
-            raise PictureError(f"Give one painting, or {MAX_MIXED} to be mixed, not {count}; more need a region each.")
+        if not 1 <= count <= 2:
+            raise PictureError(f"Give one painting, or two to be mixed, not {count}: more need a region each.")
         return Regions(tuple(range(count)), (), ())
     with_rest = [number for number, source in enumerate(regions) if source is None]
     if not 1 <= count <= MAX_PAINTINGS:

@@ -66,8 +66,10 @@ def asked_for(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Settings, 
     def ask(*flags: str) -> tuple[Settings, Any]:
         calls: list[tuple[Settings, Any]] = []
 
-        def note(content: object, style: object, settings: Settings, backbone: Any, keep: object) -> Iterator[Frame]:
-            assert keep is None
+        def note(
+            content: object, style: object, settings: Settings, backbone: Any, keep: object, regions: object
+        ) -> Iterator[Frame]:
+            assert keep is regions is None
             calls.append((settings, backbone))
             raise SettingsError("That is all.")
 
@@ -313,6 +315,41 @@ def test_a_bad_mask_costs_one_line(desk: Path, capsys: pytest.CaptureFixture[str
     (desk / "text.png").write_text("not a picture")
     before = (desk / "mask.png").read_bytes()
     assert reason in refusal(capsys, ["photo.png", "painting.png", "-o", "out.png", *SMALL, *flags.split()])
+    assert not (desk / "out.png").exists()
+    assert (desk / "mask.png").read_bytes() == before
+
+
+def test_each_painting_paints_its_region_and_the_picture_says_so(desk: Path) -> None:
+    save_mask(desk)
+    Image.new("RGB", (80, 80), (200, 30, 30)).save(desk / "a=b.png")
+    pictures = ["photo.png", "painting.png", "a=b.png"]
+    assert main([*pictures, "-o", "out.png", *SMALL, "--region", "./a=b.png=mask.png"]) == 0
+    settings = Settings(size=64, iterations=4, backbone="vgg16", **LAYERS)
+    paintings = Image.open("painting.png"), Image.open("a=b.png")
+    *_, last = stylize(Image.open("photo.png"), paintings, settings, regions=(None, Image.open("mask.png")))
+    assert np.array_equal(np.asarray(Image.open("out.png")), np.asarray(last.picture))
+    assert metadata.is_in_regions(desk / "out.png")
+    assert not metadata.is_masked(desk / "out.png")
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        ("--region mask.png", "write PAINTING=MASK, with one of the paintings painting.png, second.png"),
+        ("--region other.png=mask.png", "write PAINTING=MASK"),
+        ("--region second.png=missing.png", "missing.png was not found"),
+        ("--region second.png=", "write PAINTING=MASK"),
+        ("--region second.png=mask.png --region second.png=mask.png", "second.png is given two regions"),
+        ("--region second.png=mask.png -o mask.png", "mask.png is named twice"),
+    ],
+)
+def test_a_bad_region_costs_one_line(desk: Path, capsys: pytest.CaptureFixture[str], flags: str, reason: str) -> None:
+    save_mask(desk)
+    Image.open("painting.png").transpose(Image.Transpose.ROTATE_90).save(desk / "second.png")
+    before = (desk / "mask.png").read_bytes()
+    assert reason in refusal(
+        capsys, ["photo.png", "painting.png", "second.png", "-o", "out.png", *SMALL, *flags.split()]
+    )
     assert not (desk / "out.png").exists()
     assert (desk / "mask.png").read_bytes() == before
 
