@@ -113,6 +113,7 @@ class Components:
     share: gr.Button
     named_likeness: gr.Radio  # of the endpoints, never shown; the dial of the page moves α
     keep: gr.Image  # a mask of the photo, never shown
+    region: gr.Image  # a mask of the photo for the second painting, never shown
     photo_editor: PhotoEditor
     finished_picture: gr.Image  # of /paint, never shown
 
@@ -133,7 +134,7 @@ def _describe_painting(record: Record) -> str:
     them = "it" if len(record.missing) == 1 else "them"
     if record.result:
         lost = f"The {missing} {'is' if them == 'it' else 'are'} no longer on the server: choose {them} again."
-        told = [lost] if missing else [] if record.lost_mask else ["Press More to continue it."]
+        told = [lost] if missing else [] if record.lost_mask or record.lost_region else ["Press More to continue it."]
         sentences = [f"{record.result.name.caption}.", *told]
     else:
         again = f"choose the {missing} again, then press Paint" if missing else "press Paint"
@@ -141,22 +142,31 @@ def _describe_painting(record: Record) -> str:
         sentences = [f"The full picture is no longer on the server; {again} to paint it again{same}."]
     if record.lost_mask:
         sentences.append("The mask of what it keeps is gone, too: choose these parts again.")
+    if record.lost_region:
+        sentences.append("The region of its second painting is gone, too: mark it again.")
     return " ".join(sentences)
 
 
 def _picture_paths(
-    session: Session, photo: File, painting: File, second_painting: File, keep: File
+    session: Session, photo: File, painting: File, second_painting: File, keep: File, region: File
 ) -> dict[str, str | None]:
-    """The paths of what the drop zones hold, by what they are, and of the mask, if it is one of this photo."""
-    photo_path, mask = file_path(photo), file_path(keep)
-    if session.masks.get(mask or "", photo_path) != photo_path:
-        mask = None  # the photo was changed a moment ago, and the page has not yet removed its mask
+    """The paths of what the drop zones hold, by what they are, and of the masks, if they are of this photo."""
     return {
-        "photo": photo_path,
+        "photo": file_path(photo),
         "painting": file_path(painting),
         "second painting": file_path(second_painting),
-        "mask": mask,
+        "mask": _mask_path(session, photo, keep),
+        "region": _mask_path(session, photo, region),
     }
+
+
+def _mask_path(session: Session, photo: File, mask: File) -> str | None:
+    """The path of a mask, or None if it is one of another photo.
+
+    The photo was changed a moment ago then, and the page has not yet removed its mask.
+    """
+    photo_path, path = file_path(photo), file_path(mask)
+    return path if path and session.masks.get(path, photo_path) == photo_path else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,6 +227,7 @@ class Handlers:
         second_painting: File = None,
         likeness: str | None = None,
         keep: File = None,
+        region: File = None,
     ) -> Iterator[Changes]:
         """Paint the photo in the manner of the painting; yields the picture, the status, the curves and a PNG file.
 
@@ -233,10 +244,12 @@ class Handlers:
             tv_weight: Smoothness.
             colours: painting, luminance or matched.
             stroke: Size of the strokes.
-            mix: Share of the second painting, if there is one.
-            second_painting: A painting to mix in.
+            mix: Share of the second painting, if there is one and no region.
+            second_painting: A painting to mix in, or to paint the region.
             likeness: repaint, between or keep my photo. Where it is given, it takes the place of content_weight.
             keep: A mask of the photo, as a picture: what is white stays more like the photo, what is black does not.
+            region: A mask of the photo, as a picture: the second painting paints what is white, and the first what is
+                black.
         """
         values = {
             "size": size,
@@ -253,7 +266,9 @@ class Handlers:
         self.check_ranges(preset, values)
         session.desk = session.desk._replace(preset=preset, values=values)
         with explain_refusal(size, preset):
-            request = self._make_request(session, to_settings(preset, values), photo, painting, second_painting, keep)
+            settings = to_settings(preset, values)
+            request = self._make_request(session, settings, photo, painting, second_painting, keep, region)
+        session.desk = session.desk._replace(keep=request.keep, region=request.region)
         yield from self._paint(session, request, preset, request.settings.iterations)
 
     def paint(
@@ -263,6 +278,8 @@ class Handlers:
         preset: str = DEFAULT_PRESET,
         likeness: str | None = None,
         keep: File = None,
+        region: File = None,
+        second_painting: File = None,
     ) -> Iterator[Any]:
         """Paint a photo in the manner of a painting and return the finished picture.
 
@@ -272,13 +289,16 @@ class Handlers:
             preset: balanced, quick, best or classic: how long it may take.
             likeness: repaint, between or keep my photo, in place of what the preset says.
             keep: A mask of the photo, as a picture: what is white stays more like the photo, what is black does not.
+            region: A mask of the photo, as a picture: the second painting paints what is white, and the first what is
+                black.
+            second_painting: The painting for the region; without a region, it is mixed in.
         """
         self.check_ranges(preset, {})
         settings = self.config.limit_size(get_preset(preset))
         settings = replace(settings, content_weight=self._read_likeness(likeness, settings.content_weight))
         session = Session()
         with explain_refusal(settings.size, preset):
-            request = self._make_request(session, settings, photo, painting, keep=keep)
+            request = self._make_request(session, settings, photo, painting, second_painting, keep, region)
         picture = None
         for changes in self._paint(session, request, preset, request.settings.iterations):
             picture = changes.get(self.components.result, picture)
@@ -288,7 +308,7 @@ class Handlers:
     def continue_painting(
         self, session: Session, photo: File, painting: File, preset: str, *values_and_second_painting: Any
     ) -> Iterator[Changes]:
-        """Go on from the current picture of this visit, and keep the same parts of its photo."""
+        """Go on from the current picture of this visit, with the same masks of its photo."""
         *in_order, second_painting = values_and_second_painting
         values = dict(zip(CONTROLS, in_order, strict=True))
         self.check_ranges(preset, values)
@@ -302,11 +322,12 @@ class Handlers:
                 raise StyleTransferError("The photo has changed: press Paint, or reopen one of its pictures.")
             if not Path(session.current.file).is_file():
                 raise StyleTransferError("The picture is no longer on the server: press Paint to paint it again.")
-            keep = session.current.keep
-            if keep and not Path(keep).is_file():
-                raise StyleTransferError("The mask of this picture is no longer on the server: press Paint.")
+            keep, region = session.current.keep, session.current.region
+            for what, mask in (("mask", keep), ("region", region)):
+                if mask and not Path(mask).is_file():
+                    raise StyleTransferError(f"The {what} of this picture is no longer on the server: press Paint.")
             short = replace(settings, iterations=STEPS_OF_MORE)
-            request = request._replace(settings=short, init_image=session.current.file, keep=keep)
+            request = request._replace(settings=short, init_image=session.current.file, keep=keep, region=region)
         yield from self._paint(session, request, preset, settings.iterations)
 
     def _enlarge(self, session: Session) -> Iterator[Changes]:
@@ -321,8 +342,8 @@ class Handlers:
                 raise StyleTransferError(
                     "A picture painted with Gram matrices cannot be enlarged: paint it with another objective first."
                 )
-            missing = [path for path in (current.file, current.photo, *current.paintings, current.keep) if path]
-            if not all(map(os.path.isfile, missing)):
+            needed = current.file, current.photo, *current.paintings, current.keep, current.region
+            if not all(map(os.path.isfile, filter(None, needed))):
                 raise StyleTransferError(
                     "A file of this picture is no longer on the server: press Paint to paint it again."
                 )
@@ -333,6 +354,7 @@ class Handlers:
                 folder=self._control_folder(session),
                 init_image=current.file,
                 keep=current.keep,
+                region=current.region,
                 config=self.config,
             )
         yield from self._paint(session, request, PRINT, settings.iterations)
@@ -368,25 +390,29 @@ class Handlers:
         painting: File,
         second_painting: File = None,
         keep: File = None,
+        region: File = None,
     ) -> Request:
         """Build a request. Raises StyleTransferError if a picture is missing."""
-        files = _picture_paths(session, photo, painting, second_painting, keep)
+        files = _picture_paths(session, photo, painting, second_painting, keep, region)
         for what in ("photo", "painting"):
             if not files[what]:
                 raise StyleTransferError(f"Choose a {what} first.")
         for what, path in files.items():
             if path and not Path(path).is_file():  # it was uploaded yesterday, say
                 raise StyleTransferError(f"The {what} is no longer on the server: choose it again.")
-        mask = files.pop("mask")
+        if files["region"] and not files["second painting"] and not session.is_open:  # the page's visitor is told
+            raise StyleTransferError("A region needs a second painting, which paints it.")
+        keep_path, region_path = files.pop("mask"), files.pop("region")
         named: dict[str, Any] = {what.replace(" ", "_"): path for what, path in files.items()}
-        session.desk = session.desk._replace(**named, keep=mask)
+        session.desk = session.desk._replace(**named)
         photo_path, *paintings = (path for path in files.values() if path)
         return Request(
             photo=photo_path,
             paintings=tuple(paintings),
             settings=settings,
             folder=self._control_folder(session),
-            keep=mask,
+            keep=keep_path,
+            region=region_path,
             config=self.config,
         )
 
@@ -466,6 +492,7 @@ class Handlers:
                 photo=run.request.photo,
                 paintings=run.request.paintings,
                 keep=run.request.keep if update.masked else None,
+                region=run.request.region if update.in_regions else None,
                 time_lapse=run.time_lapse,
                 settings=settings,
                 losses=run.losses,
@@ -633,7 +660,7 @@ class Handlers:
         self._check_is_open(session)
         if session.sketches and not session.sketches.is_over:  # from another tab of the visit
             return self._show_sketches(session, session.sketches)
-        path, mask = file_path(photo), file_path(keep)
+        path = file_path(photo)
         if not path or not Path(path).is_file():
             said = "This photo is no longer on the server: choose it again." if path else CHOOSE_PHOTO
             return self._notify(c.photo, said)
@@ -645,7 +672,7 @@ class Handlers:
                 path,
                 [style for style, _ in styles()],
                 to_settings(preset, named),
-                keep=mask if mask and session.masks.get(mask, path) == path else None,  # else of the photo before
+                keep=_mask_path(session, photo, keep),
                 folder=session.folder,
                 control=RunControl(Path(tempfile.mkdtemp(dir=session.folder))),
                 config=self.config,
@@ -887,13 +914,12 @@ class Handlers:
                 changes |= {zone: path, **self._notify(zone, "")}
                 named: dict[str, Any] = {what.replace(" ", "_"): path}
                 session.desk = session.desk._replace(**named)
-        if record.photo:  # and with it its mask
-            kept = record.result.keep if record.result else None
-            kept = kept if kept and Path(kept).is_file() else None
-            if kept:
-                session.masks[kept] = record.photo
-            session.desk = session.desk._replace(keep=kept)
-            changes[c.keep] = kept
+        if record.photo:  # and with it its masks
+            masks = (record.result.keep, record.result.region) if record.result else (None, None)
+            keep, region = (mask if mask and Path(mask).is_file() else None for mask in masks)
+            session.masks |= {mask: record.photo for mask in (keep, region) if mask}
+            session.desk = session.desk._replace(keep=keep, region=region)
+            changes |= {c.keep: keep, c.region: region}
         if record.settings:
             preset = find_preset(record.settings)
             changes |= self._restore(record.settings)
@@ -906,12 +932,13 @@ class Handlers:
         else:
             small = show_small(record.picture, record.photo)
             shown = {c.viewer: small, c.plot: None, **self._offer_files(None)}
+        has_all = "photo" not in record.missing and not record.lost_mask and not record.lost_region
         return {
             c.strip: {},
             **changes,
             **shown,
             c.status: status_html(_describe_painting(record)),
-            **self._offer_to_go_on(bool(record.result) and "photo" not in record.missing and not record.lost_mask),
+            **self._offer_to_go_on(bool(record.result) and has_all),
         }
 
     def forget_paintings(self, session: Session, event: gr.EventData) -> Changes:
@@ -959,6 +986,8 @@ class Handlers:
         said = ["Settings restored from this picture.", *self._describe_restored(settings)]
         if metadata.is_masked(str(path)):
             said.append("It was painted with a mask of what to keep, which is not in the file.")
+        if metadata.is_in_regions(str(path)):
+            said.append("It was painted in regions, which are not in the file.")
         return {**self._restore(settings), **self._notify(zone, " ".join(said))}
 
     def follow_link(self, session: Session, query: str) -> Changes:
@@ -1011,6 +1040,7 @@ class Handlers:
             c.painting: desk.painting,
             c.second_painting: desk.second_painting,
             c.keep: desk.keep,
+            c.region: desk.region,
         }
         changes: Changes = {
             **{zone: path for zone, path in pictures.items() if path and Path(path).is_file()},
@@ -1048,13 +1078,14 @@ class Handlers:
         painting: File,
         second_painting: File,
         keep: File,
+        region: File,
         preset: str,
         *values: Any,
     ) -> Changes:
         """Show a link to what the page, which is at `address`, is set to, and say what the link does not carry."""
         named = dict(zip(CONTROLS, values, strict=True))
         self.check_ranges(preset, named)
-        pictures = _picture_paths(session, photo, painting, second_painting, keep)
+        pictures = _picture_paths(session, photo, painting, second_painting, keep, region)
         return {
             self.components.link: f"{address}?{share_link.encode(pictures, preset, named)}",
             self.components.link_note: gr.update(value=share_link.describe_limits(pictures), visible=True),

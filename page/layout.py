@@ -289,6 +289,7 @@ def create_components(config: ServerConfig) -> Components:
         share=share,
         named_likeness=named_likeness,
         keep=photo_editor.keep,
+        region=photo_editor.region,
         photo_editor=photo_editor,
         finished_picture=finished_picture,
     )
@@ -299,7 +300,7 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     sliders = list(c.controls.values())
     settings = [c.preset, *sliders]
     inputs = [c.session, c.photo, c.painting, *settings, c.second_painting]
-    to_paint = [*inputs, c.named_likeness, c.keep]
+    to_paint = [*inputs, c.named_likeness, c.keep, c.region]
     buttons = [c.start, c.surprise, c.more, c.enlarge, c.pause, c.stop, c.offer, c.try_styles, c.several_photos]
     buttons += [c.save_jpeg, c.download, c.save_film]
     progress = [c.viewer, c.status, c.plot, c.download]
@@ -316,6 +317,7 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     # Whatever begins a run checks what it needs, says what is missing, and otherwise changes `go`.
     starting = [*buttons, c.status, c.go, *notices]
     chosen = [c.photo, c.painting, c.second_painting]
+    masks = [c.keep, c.region]
     c.start.click(handlers.start_run, [c.session, *chosen], starting, **raw, **at_once)
     c.surprise.click(handlers.surprise, [c.session, *chosen], [*starting, c.photo, c.painting], **raw, **at_once)
     c.styles.select(None, c.styles, c.painting, js=TAKE_FILE)
@@ -349,7 +351,7 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     gr.on(
         [],
         handlers.paint,
-        [c.photo, c.painting, c.preset, c.named_likeness, c.keep],
+        [c.photo, c.painting, c.preset, c.named_likeness, c.keep, c.region, c.second_painting],
         c.finished_picture,
         api_name="paint",
         **watching,
@@ -410,16 +412,16 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     )
     view = [*progress, *files, c.more, c.enlarge, c.save_all]
     reopened = c.strip.select(
-        handlers.reopen_painting, c.session, [*chosen, c.keep, *settings, *notices, c.strip, *view], **at_once
+        handlers.reopen_painting, c.session, [*chosen, *masks, *settings, *notices, c.strip, *view], **at_once
     )
-    connect_photo_editor(c.photo_editor, reopened, **at_once)
+    connect_photo_editor(c.photo_editor, c.second_painting, reopened, **at_once)
     reopened.success(None, js=SCROLL_TO_PICTURE)
     c.strip.clear(handlers.forget_paintings, c.session, [*view, c.wall_part, c.try_styles], **at_once)
     linkable = [*chosen, *settings]
-    of_link: dict[str, Any] = {"inputs": [c.session, c.link, *chosen, c.keep, *settings], "js": GIVE_ADDRESS}
+    of_link: dict[str, Any] = {"inputs": [c.session, c.link, *chosen, *masks, *settings], "js": GIVE_ADDRESS}
     of_link["outputs"] = [c.link, c.link_note]
     c.share.click(handlers.make_link, **of_link, **raw, **at_once)
-    gr.on([part.change for part in (*linkable, c.keep)], None, [c.link, c.link_turn], c.link_turn, js=ASK_FOR_NEXT_LINK)
+    gr.on([part.change for part in (*linkable, *masks)], None, [c.link, c.link_turn], c.link_turn, js=ASK_FOR_NEXT_LINK)
     c.link_turn.change(handlers.renew_link, trigger_mode="always_last", **of_link, **raw, **at_once)
     # Only `follow_link` and `return_to_visit` may write to the inputs when the page opens. A gr.skip() that arrives
     # late would overwrite what the visitor has typed since, so each is called only if it has something to show.
@@ -430,7 +432,7 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
         handlers.follow_link, [c.session, c.link_query], [*linkable, c.notices[c.photo]], **at_once
     )
     followed.then(None, js=OPEN)
-    shown_again = dict.fromkeys((*linkable, c.keep, *buttons, *results, c.status, c.plot, *sketching))  # each once
+    shown_again = dict.fromkeys((*linkable, *masks, *buttons, *results, c.status, c.plot, *sketching))  # each once
     returned = c.returned.change(handlers.return_to_visit, c.session, list(shown_again), **at_once)
     returned.then(None, js=OPEN)
     watched = returned.success(handlers.watch_again, c.session, progress, api_visibility="private", **watching)

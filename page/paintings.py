@@ -52,7 +52,8 @@ class Record(NamedTuple):
     painting: str | None  # path
     second_painting: str | None  # path
     missing: tuple[str, ...]  # those of PICTURES that it has, but the server has not
-    lost_mask: bool  # whether it was painted with a mask that the server has not
+    lost_mask: bool  # whether it was painted with a mask of what to keep that the server has not
+    lost_region: bool  # whether it was painted in regions that the server has not
 
 
 def build_strip() -> gr.HTML:
@@ -81,6 +82,7 @@ def make_record(result: SavedResult) -> dict[str, Any]:
         "picture": to_data_url(picture, quality=80),
         "settings": metadata.to_json(result.settings),
         "masked": result.keep is not None,
+        "in_regions": result.region is not None,
         "photo": example_name(result.photo, "content") or result.photo,
         "paintings": [example_name(path, "style") or path for path in result.paintings],
     }
@@ -113,8 +115,13 @@ def read_record(sent: Any, session: Session) -> Record:
         painting=painting,
         second_painting=second,
         missing=tuple(what for what, path in zip(PICTURES, found, strict=False) if not path),
-        lost_mask=bool(result.keep and not Path(result.keep).is_file()) if result else given.get("masked") is True,
+        lost_mask=_is_lost(result.keep) if result else given.get("masked") is True,
+        lost_region=_is_lost(result.region) if result else given.get("in_regions") is True,
     )
+
+
+def _is_lost(mask: str | None) -> bool:
+    return bool(mask and not Path(mask).is_file())
 
 
 def _read_picture(sent: Any) -> Image.Image | None:

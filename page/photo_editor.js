@@ -1,5 +1,6 @@
-// What the two editors of a photo do: a rectangle that is dragged, and a brush. Their value is what the server sends, a
-// { photo } and perhaps a { mask } as data URLs, and then what the visitor has drawn: a { box } or a { drawing }.
+// What the two editors of a photo do: a rectangle that is dragged, and two brushes. Their value is what the server sends,
+// a { photo } and perhaps a { mask } and a { region } as data URLs, and then what the visitor has drawn: a { box }, or a
+// { drawing } of what is kept and a { region }.
 ({
   crop(element, props, watch) {
     const LEAST = 0.05, STEP = 0.02;  // of the photo's sides
@@ -70,60 +71,92 @@
 
   keep(element, props, watch) {
     const SIZE = 512;  // pixels of the long side, as many as the engine's masks have
-    const COLOUR = "rgb(214, 0, 108)";
+    const STRIPE = 8;  // pixels: what both brushes have marked is striped
     const find = (name) => element.querySelector(name);
     const photo = find("img"), canvas = find("canvas"), cursor = find(".cursor"), size = find("input");
-    const brush = find(".brush"), eraser = find(".eraser"), undo = find(".undo"), clear = find(".clear");
+    const eraser = find(".eraser"), undo = find(".undo"), clear = find(".clear");
+    const brushes = [...element.querySelectorAll(".brush")], tools = [...brushes, eraser];
     const context = canvas.getContext("2d");
-    let base, strokes = [], at = [0.5, 0.5];
+    const makeCanvas = () => document.createElement("canvas").getContext("2d");
+    // What is kept, and the region of the second painting: each is drawn on a canvas of its own, which is not shown.
+    const layers = brushes.map((brush) => ({ colour: brush.dataset.colour, context: makeCanvas(), base: undefined }));
+    const [kept, region] = layers, striped = makeCanvas();
+    let strokes = [], at = [0.5, 0.5];
+    for (const brush of brushes) brush.style.setProperty("--colour", brush.dataset.colour);
 
     const radius = () => size.value / 200;  // of the long side
-    const drawLine = ({ erases, width }, from, to) => {
-      context.globalCompositeOperation = erases ? "destination-out" : "source-over";
-      Object.assign(context, { lineWidth: width, lineCap: "round", lineJoin: "round", strokeStyle: COLOUR });
-      context.beginPath();
-      context.moveTo(from[0] * canvas.width, from[1] * canvas.height);
-      context.lineTo(to[0] * canvas.width + (from === to ? 0.01 : 0), to[1] * canvas.height);  // or it has no length
-      context.stroke();
+    const fill = (on, operation, colour) => {
+      on.globalCompositeOperation = operation;
+      on.fillStyle = colour;
+      on.fillRect(0, 0, on.canvas.width, on.canvas.height);
+    };
+    const show = () => {
+      const { width, height } = canvas;
+      striped.globalCompositeOperation = "copy";
+      striped.drawImage(region.context.canvas, 0, 0);
+      striped.globalCompositeOperation = "destination-out";
+      striped.lineWidth = STRIPE;
+      striped.beginPath();
+      for (let across = -height; across < width; across += 2 * STRIPE * Math.SQRT2) {
+        striped.moveTo(across, height);
+        striped.lineTo(across + height, 0);
+      }
+      striped.stroke();
+      context.clearRect(0, 0, width, height);
+      for (const { canvas: layer } of [region.context, kept.context, striped]) context.drawImage(layer, 0, 0);
+    };
+    const drawLine = ({ layer, width }, from, to) => {
+      for (const { colour, context: on } of layer ? [layer] : layers) {  // the eraser has no layer
+        on.globalCompositeOperation = layer ? "source-over" : "destination-out";
+        Object.assign(on, { lineWidth: width, lineCap: "round", lineJoin: "round", strokeStyle: colour });
+        on.beginPath();
+        on.moveTo(from[0] * canvas.width, from[1] * canvas.height);
+        on.lineTo(to[0] * canvas.width + (from === to ? 0.01 : 0), to[1] * canvas.height);  // or it has no length
+        on.stroke();
+      }
     };
     const redraw = () => {
       const cleared = strokes.findLastIndex((stroke) => stroke.clears);
-      context.clearRect(0, 0, canvas.width, canvas.height);
-      if (base && cleared < 0) {
-        context.globalCompositeOperation = "source-over";
-        context.drawImage(base, 0, 0, canvas.width, canvas.height);
-        context.globalCompositeOperation = "source-in";
-        context.fillStyle = COLOUR;
-        context.fillRect(0, 0, canvas.width, canvas.height);
+      for (const { colour, context: on, base } of layers) {
+        on.clearRect(0, 0, canvas.width, canvas.height);
+        if (!base || cleared >= 0) continue;
+        on.globalCompositeOperation = "source-over";
+        on.drawImage(base, 0, 0, canvas.width, canvas.height);
+        fill(on, "source-in", colour);
       }
       for (const stroke of strokes.slice(cleared + 1)) {
         stroke.points.forEach((point, index) => drawLine(stroke, stroke.points[index - 1] ?? point, point));
       }
+      show();
     };
 
-    // White where the photo is kept, on black.
+    // White where a layer marks the photo, on black.
+    const toMask = (layer) => {
+      const mask = makeCanvas();
+      Object.assign(mask.canvas, { width: canvas.width, height: canvas.height });
+      mask.drawImage(layer.context.canvas, 0, 0);
+      fill(mask, "source-in", "white");
+      fill(mask, "destination-over", "black");
+      return mask.canvas.toDataURL("image/png");
+    };
     const send = () => {
       undo.disabled = !strokes.length;
-      const mask = Object.assign(document.createElement("canvas"), { width: canvas.width, height: canvas.height });
-      const plain = mask.getContext("2d");
-      plain.drawImage(canvas, 0, 0);
-      for (const [operation, colour] of [["source-in", "white"], ["destination-over", "black"]]) {
-        plain.globalCompositeOperation = operation;
-        plain.fillStyle = colour;
-        plain.fillRect(0, 0, mask.width, mask.height);
-      }
-      props.value = { drawing: mask.toDataURL("image/png") };
+      props.value = { drawing: toMask(kept), region: toMask(region) };
     };
 
     const beginStroke = (point) => {
-      const stroke = { erases: eraser.ariaPressed === "true", width: 2 * radius() * SIZE, points: [point] };
-      strokes.push(stroke);
-      drawLine(stroke, point, point);
+      const layer = layers[brushes.findIndex((brush) => brush.ariaPressed === "true")];
+      strokes.push({ layer, width: 2 * radius() * SIZE, points: [point] });
+      drawLine(strokes.at(-1), point, point);
+      show();
     };
-    const goOn = (point) => {
+    const goOn = (points) => {
       const stroke = strokes.at(-1);
-      drawLine(stroke, stroke.points.at(-1), point);
-      stroke.points.push(point);
+      for (const point of points) {
+        drawLine(stroke, stroke.points.at(-1), point);
+        stroke.points.push(point);
+      }
+      show();
     };
     const showCursor = (point) => {
       at = point;
@@ -145,7 +178,7 @@
       showCursor(placeOf(event));
       if (!canvas.hasPointerCapture(event.pointerId)) return;
       const events = event.getCoalescedEvents?.() ?? [];
-      for (const moved of events.length ? events : [event]) goOn(placeOf(moved));
+      goOn((events.length ? events : [event]).map(placeOf));
     });
     canvas.addEventListener("lostpointercapture", send);
     canvas.addEventListener("keydown", (event) => {
@@ -158,9 +191,9 @@
       send();
     });
 
-    for (const tool of [brush, eraser]) {
+    for (const tool of tools) {
       tool.addEventListener("click", () => {
-        for (const other of [brush, eraser]) other.ariaPressed = String(other === tool);
+        for (const other of tools) other.ariaPressed = String(other === tool);
       });
     }
     size.addEventListener("input", () => showCursor(at));
@@ -182,15 +215,18 @@
       return picture;
     };
     const begin = async () => {
-      const { photo: address, mask } = props.value ?? {};
+      const { photo: address, ...masks } = props.value ?? {};
       if (!address) return;
       canvas.style.visibility = "hidden";
       photo.src = address;
-      const [whole, kept] = await Promise.all([load(address), mask ? load(mask) : undefined]);
+      const given = [masks.mask, masks.region].map((mask) => mask && load(mask));
+      const [whole, ...bases] = await Promise.all([load(address), ...given]);
       const scale = SIZE / Math.max(whole.width, whole.height);
-      canvas.width = Math.max(1, Math.round(scale * whole.width));
-      canvas.height = Math.max(1, Math.round(scale * whole.height));
-      base = kept;
+      for (const each of [canvas, striped.canvas, ...layers.map((layer) => layer.context.canvas)]) {
+        each.width = Math.max(1, Math.round(scale * whole.width));
+        each.height = Math.max(1, Math.round(scale * whole.height));
+      }
+      layers.forEach((layer, index) => { layer.base = bases[index]; });
       strokes = [];
       redraw();
       send();

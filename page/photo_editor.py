@@ -1,4 +1,6 @@
-"""The section under the photo: turn it, cut a part out, mark what is kept, and see which faces are kept.
+"""The section under the photo: turn it, cut a part out, mark parts of it, and see what is marked.
+
+Parts are marked with two brushes: what is kept stays like the photo, and a region is painted by the second painting.
 
 Gradio's own `gr.ImageEditor` does not do here (6.31): it returns no rectangle, so a part would be cut out of the copy
 that the browser has; and when it is shown a second time with another picture, the page stops. The two editors are
@@ -36,12 +38,14 @@ CROP_HTML = f"""
         for edges in ("top left", "top right", "bottom left", "bottom right")
     )
 }</div></div>"""
-KEEP_HTML = """
+KEEP_HTML = f"""
 <div class="frame"><img alt="" draggable="false"><canvas width="1" height="1" tabindex="0" role="application"
-  aria-label="The photo: paint over what is kept. The arrow keys move the brush, and the space bar paints."></canvas>
+  aria-label="The photo, on which you mark parts. The arrow keys move the brush, and the space bar paints."></canvas>
 <div class="shade"><div class="cursor"></div></div></div>
 <div class="tools">
-<button type="button" class="brush" aria-pressed="true">Brush</button>
+<button type="button" class="brush" aria-pressed="true" data-colour="rgb{photo_tools.KEEP_COLOUR}">Keep</button>
+<button type="button" class="brush" aria-pressed="false"
+  data-colour="rgb{photo_tools.REGION_COLOUR}">Second painting</button>
 <button type="button" class="eraser" aria-pressed="false">Eraser</button>
 <button type="button" class="undo" disabled>Undo</button>
 <button type="button" class="clear">Clear</button>
@@ -71,6 +75,9 @@ canvas { position: absolute; inset: 0; width: 100%; height: 100%; visibility: hi
 .tools { display: flex; flex-wrap: wrap; gap: 0.5rem; margin-top: 0.5rem; align-items: center; }
 .tools button { min-width: 44px; min-height: 44px; padding: 0 0.75rem; border-radius: var(--button-small-radius);
   color: var(--button-secondary-text-color); background: var(--button-secondary-background-fill); }
+.tools .brush { display: flex; gap: 0.5rem; align-items: center; }
+.tools .brush::before { content: ""; width: 1rem; height: 1rem; border: 2px solid white; border-radius: 50%;
+  box-shadow: 0 0 0 1px black; background: var(--colour); }
 .tools button[aria-pressed="true"] { color: white; background: var(--primary-700); }
 .tools button:disabled { opacity: 0.5; cursor: default; }
 .tools label { display: flex; gap: 0.5rem; min-height: 44px; align-items: center; flex: 1 1 10rem; }
@@ -80,10 +87,13 @@ FOUND_CSS = """
 .kept { display: flex; flex-wrap: wrap; gap: 1rem; }
 figure { display: flex; gap: 0.5rem; margin: 0; align-items: center; }
 img { max-width: 96px; max-height: 96px; margin: 0; border-radius: 4px; }
+a { display: inline-flex; min-height: 44px; align-items: center; text-decoration: underline; }
 """
 SCROLL_TO_EDITOR = """() => setTimeout(() => document.querySelector(":is(#crop-panel, #keep-panel)")?.scrollIntoView({
     behavior: "smooth", block: "nearest"}), 100)"""
 FULL_DISK = "The disk of this server is full, so the photo could not be changed: try again later."
+HAS_SECOND_PAINTING = "The second painting paints these parts."
+NO_SECOND_PAINTING = '<a href="#second-painting">Choose a second painting</a> for these parts, under “For the curious”.'
 
 Changes = dict[Any, Any]
 """New values by component. A component that is left out stays as it is."""
@@ -97,12 +107,13 @@ class PhotoEditor:
     photo: gr.Image
     notice: gr.Markdown
     keep: gr.Image  # a mask of the photo, never shown
+    region: gr.Image  # a mask of the photo for the second painting, never shown
     section: gr.Column
     turn: gr.Button
     crop: gr.Button
-    keep_parts: gr.Button
+    mark_parts: gr.Button
     faces: gr.Slider | gr.Radio | gr.Checkbox  # the control of the setting
-    kept: gr.HTML  # the faces, and what the mask keeps
+    kept: gr.HTML  # the faces, and what the masks mark
     crop_panel: gr.Column
     crop_box: gr.HTML
     use_part: gr.Button
@@ -114,77 +125,94 @@ class PhotoEditor:
 
     # What the buttons do
 
-    def turn_photo(self, session: Session, photo: File, keep: File) -> Changes:
-        """Turn the photo by a quarter, and its mask with it."""
-        return self._edit(session, photo, keep, lambda path: photo_tools.rotate(path, session.folder))
+    def turn_photo(self, session: Session, photo: File, keep: File, region: File) -> Changes:
+        """Turn the photo by a quarter, and its masks with it."""
+        return self._edit(session, photo, keep, region, lambda path: photo_tools.rotate(path, session.folder))
 
-    def crop_photo(self, session: Session, photo: File, keep: File, drawn: Any) -> Changes:
-        """Use the part of the photo that was drawn, and the same part of its mask."""
+    def crop_photo(self, session: Session, photo: File, keep: File, region: File, drawn: Any) -> Changes:
+        """Use the part of the photo that was drawn, and the same part of its masks."""
         sides = drawn.get("box") if isinstance(drawn, dict) else None
         return self._edit(
-            session, photo, keep, lambda path: photo_tools.crop(path, photo_tools.read_box(sides), session.folder)
+            session,
+            photo,
+            keep,
+            region,
+            lambda path: photo_tools.crop(path, photo_tools.read_box(sides), session.folder),
         )
 
-    def _edit(self, session: Session, photo: File, keep: File, change: Callable[[str], str]) -> Changes:
-        path, mask = file_path(photo), file_path(keep)
+    def _edit(self, session: Session, photo: File, keep: File, region: File, change: Callable[[str], str]) -> Changes:
+        path = file_path(photo)
         if not path:
             return gr.skip()
-        new_mask = None
+        masks: list[str | None] = []
         try:
             with READING:
                 new = change(path)
                 session.add_edit(new)
-                if mask and session.masks.get(mask) == path:
-                    new_mask = change(mask)
-                    session.add_edit(new_mask)
-                    session.masks[new_mask] = new
+                for mask in self._masks_of(session, path, keep, region):
+                    masks.append(change(mask) if mask else None)
+                    if masks[-1]:
+                        session.add_edit(masks[-1])
+                        session.masks[masks[-1]] = new
         except PictureError as error:
             return self._notify(str(error))
         except OSError:
             return self._notify(FULL_DISK)
-        session.desk = session.desk._replace(photo=new, keep=new_mask)
-        return {self.photo: new, self.keep: new_mask, **self._close_editors(), **self._notify("")}
+        new_keep, new_region = masks
+        session.desk = session.desk._replace(photo=new, keep=new_keep, region=new_region)
+        changed = {self.photo: new, self.keep: new_keep, self.region: new_region}
+        return {**changed, **self._close_editors(), **self._notify("")}
+
+    def _masks_of(self, session: Session, photo: str | None, *masks: File) -> list[str | None]:
+        """The paths of the masks, each of them None if it is not one of this photo."""
+        paths = map(file_path, masks)
+        return [path if path and session.masks.get(path) == photo else None for path in paths]
 
     def open_crop(self, session: Session, photo: File) -> Changes:
         """Show the photo with a rectangle on it."""
         return self._open(session, photo, self.crop_panel, self.crop_box)
 
-    def open_keep(self, session: Session, photo: File, keep: File) -> Changes:
-        """Show the photo with a brush on it, and with the mask it has."""
-        return self._open(session, photo, self.keep_panel, self.brush, keep)
+    def open_brushes(self, session: Session, photo: File, keep: File, region: File) -> Changes:
+        """Show the photo with two brushes, and with the masks it has."""
+        return self._open(session, photo, self.keep_panel, self.brush, mask=keep, region=region)
 
-    def _open(self, session: Session, photo: File, panel: gr.Column, editor: gr.HTML, keep: File = None) -> Changes:
-        path, mask_path = file_path(photo), file_path(keep)
+    def _open(self, session: Session, photo: File, panel: gr.Column, editor: gr.HTML, **masks: File) -> Changes:
+        path = file_path(photo)
         if not path:
             return gr.skip()
         try:
             with READING:
                 shown = {"photo": to_data_url(photo_tools.shrink(path, photo_tools.EDITING_SIZE))}
-                if mask_path:
-                    shown["mask"] = to_data_url(photo_tools.make_transparent(mask_path), is_drawing=True)
+                for name, mask in masks.items():
+                    if mask_path := file_path(mask):
+                        shown[name] = to_data_url(photo_tools.make_transparent(mask_path), is_drawing=True)
         except PictureError as error:
             return self._notify(str(error))
         session.photo_on_editor = path
         return {**self._close_editors(), editor: shown, panel: gr.update(visible=True)}
 
-    def take_mask(self, session: Session, photo: File, drawn: Any) -> Changes:
-        """The visitor has marked what to keep: it is the photo's mask from now on."""
+    def take_masks(self, session: Session, photo: File, drawn: Any) -> Changes:
+        """The visitor has marked what to keep, and what the second painting paints: they are the photo's masks now."""
         path = file_path(photo)
         if not path:
             return gr.skip()
+        sent = drawn if isinstance(drawn, dict) else {}
         try:
-            mask = photo_tools.read_mask(drawn.get("drawing") if isinstance(drawn, dict) else None)
-            file = photo_tools.save_mask(mask, path, session.folder) if mask else None
+            masks = [photo_tools.read_mask(drawing) for drawing in (sent.get("drawing"), sent.get("region", ""))]
+            keep, region = (
+                photo_tools.save_mask(mask, path, session.folder, purpose) if mask else None
+                for mask, purpose in zip(masks, ("kept", "second-painting"), strict=True)
+            )
         except PictureError as error:
             return self._notify(str(error))
         except OSError:
             return self._notify(FULL_DISK)
-        if file:
+        for file in filter(None, (keep, region)):
             session.add_edit(file)
             session.masks[file] = path
-        session.desk = session.desk._replace(photo=path, keep=file)
-        said = self._notify("" if file else "Nothing is marked, so no part of the photo is kept.")
-        return {self.keep: file, **self._close_editors(), **said}
+        session.desk = session.desk._replace(photo=path, keep=keep, region=region)
+        said = self._notify("" if keep or region else "Nothing is marked, so the whole photo is painted alike.")
+        return {self.keep: keep, self.region: region, **self._close_editors(), **said}
 
     def cancel(self) -> Changes:
         """Close the editors, and change nothing."""
@@ -198,22 +226,25 @@ class PhotoEditor:
 
     # What is shown of a photo
 
-    def follow_photo(self, session: Session, photo: File, keep: File, faces: bool) -> Changes:
-        """There is another photo, or none: forget the mask of the one before, and what was shown of it."""
-        path, mask = file_path(photo), file_path(keep)
-        mask = mask if mask and session.masks.get(mask) == path else None
-        session.desk = session.desk._replace(photo=path, keep=mask)
+    def follow_photo(self, session: Session, photo: File, keep: File, region: File, faces: bool) -> Changes:
+        """There is another photo, or none: forget the masks of the one before, and what was shown of it."""
+        path = file_path(photo)
+        keep_path, region_path = self._masks_of(session, path, keep, region)
+        session.desk = session.desk._replace(photo=path, keep=keep_path, region=region_path)
         return {
-            self.keep: mask,
+            self.keep: keep_path,
+            self.region: region_path,
             self.kept: describe_kept("Looking for faces …") if path and faces else "",
             self.section: gr.update(visible=bool(path)),
             # This may come late, when one has been opened for the new photo.
             **(self._close_editors() if session.photo_on_editor != path else {}),
         }
 
-    def show_kept(self, session: Session, photo: File, keep: File, faces: bool) -> Changes:
-        """Say which faces were found, and show what the mask keeps."""
-        path, mask = file_path(photo), file_path(keep)
+    def show_kept(
+        self, session: Session, photo: File, keep: File, region: File, faces: bool, second_painting: File
+    ) -> Changes:
+        """Say which faces were found, and show what the masks mark."""
+        path, keep_path, region_path = map(file_path, (photo, keep, region))
         if not path:
             return {self.kept: ""}
         parts = []
@@ -223,9 +254,13 @@ class PhotoEditor:
                     found = photo_tools.find_faces(path)
                     shown = photo_tools.show_faces(path, found) if found else None
                     parts.append(describe_kept(count_faces(len(found)), shown, "The photo with its faces marked"))
-                if mask:
-                    shown = photo_tools.show_mask(path, mask)
+                if keep_path:
+                    shown = photo_tools.show_mask(path, keep_path, photo_tools.KEEP_COLOUR)
                     parts.append(describe_kept("These parts are kept.", shown, "The photo with the kept parts tinted"))
+                if region_path:
+                    shown = photo_tools.show_mask(path, region_path, photo_tools.REGION_COLOUR)
+                    said = HAS_SECOND_PAINTING if second_painting else NO_SECOND_PAINTING
+                    parts.append(describe_kept(said, shown, "The photo with the second painting's parts tinted"))
         except PictureError:  # whoever presses Paint is told
             return {self.kept: ""}
         if session.desk.photo != path:
@@ -255,14 +290,17 @@ def build_photo_editor(
         with gr.Row():
             turn = gr.Button("↻ Turn", elem_id="turn", **tool)
             crop = gr.Button("✂ Crop", elem_id="crop", **tool)
-            keep_parts = gr.Button("✏ Keep parts", elem_id="keep-parts", **tool)
+            mark_parts = gr.Button("✏ Mark parts", elem_id="keep-parts", **tool)
         with gr.Column(visible=False, elem_id="crop-panel") as crop_panel:
             crop_box = _editor("crop", CROP_HTML)
             with gr.Row():
                 use_part = gr.Button("Use this part", variant="primary", **tool)
                 cancel_crop = gr.Button("Cancel", **tool)
         with gr.Column(visible=False, elem_id="keep-panel") as keep_panel:
-            gr.Markdown("Paint over what shall stay like the photo.")
+            gr.Markdown(
+                "**Keep**: what you mark stays like the photo. **Second painting**: it paints what you mark, and your "
+                "style paints the rest."
+            )
             brush = _editor("keep", KEEP_HTML)
             with gr.Row():
                 done = gr.Button("Done", variant="primary", **tool)
@@ -270,15 +308,17 @@ def build_photo_editor(
         faces = control("faces", settings, config)
         kept = gr.HTML("", css_template=FOUND_CSS, elem_id="kept")
     keep = gr.Image(visible=False, label="Mask")
+    region = gr.Image(visible=False, label="Region")
     return PhotoEditor(
         session=session,
         photo=photo,
         notice=notice,
         keep=keep,
+        region=region,
         section=section,
         turn=turn,
         crop=crop,
-        keep_parts=keep_parts,
+        mark_parts=mark_parts,
         faces=faces,
         kept=kept,
         crop_panel=crop_panel,
@@ -303,31 +343,34 @@ def _editor(kind: str, html: str) -> gr.HTML:
     )
 
 
-def connect_photo_editor(e: PhotoEditor, reopened: Dependency, **at_once: Any) -> None:
+def connect_photo_editor(e: PhotoEditor, second_painting: gr.Image, reopened: Dependency, **at_once: Any) -> None:
     """Say what each button of the section calls.
 
-    `reopened` is the event that brings back a photo with its mask, and `at_once` are the options of events that do not
+    `reopened` is the event that brings back a photo with its masks, and `at_once` are the options of events that do not
     wait in the queue.
     """
-    pictures: list[Any] = [e.session, e.photo, e.keep]
+    masks: list[Any] = [e.keep, e.region]
+    pictures: list[Any] = [e.session, e.photo, *masks]
     panels: list[Any] = [e.crop_panel, e.keep_panel]
-    edited = [e.photo, e.keep, *panels, e.notice]
+    edited = [e.photo, *masks, *panels, e.notice]
     options: dict[str, Any] = {**at_once, "preprocess": False}
     e.turn.click(e.turn_photo, pictures, edited, **options)
     e.use_part.click(e.crop_photo, [*pictures, e.crop_box], edited, **options)
     opened = (
         e.crop.click(e.open_crop, [e.session, e.photo], [*panels, e.crop_box, e.notice], **options),
-        e.keep_parts.click(e.open_keep, pictures, [*panels, e.brush, e.notice], **options),
+        e.mark_parts.click(e.open_brushes, pictures, [*panels, e.brush, e.notice], **options),
     )
     for event in opened:
         event.then(None, js=SCROLL_TO_EDITOR)
-    marked = e.done.click(e.take_mask, [e.session, e.photo, e.brush], [e.keep, *panels, e.notice], **options)
+    marked = e.done.click(e.take_masks, [e.session, e.photo, e.brush], [*masks, *panels, e.notice], **options)
     for cancel in (e.cancel_crop, e.cancel_keep):
         cancel.click(e.cancel, None, panels, **options)
     seen = [*pictures, e.faces]
     changed = e.photo.change(
-        e.follow_photo, seen, [e.keep, e.kept, e.section, *panels], trigger_mode="always_last", **options
+        e.follow_photo, seen, [*masks, e.kept, e.section, *panels], trigger_mode="always_last", **options
     )
+    shown: dict[str, Any] = {"fn": e.show_kept, "inputs": [*seen, second_painting], "outputs": e.kept, **options}
     for event in (changed, marked, reopened):
-        event.then(e.show_kept, seen, e.kept, **options)
-    e.faces.change(e.show_kept, seen, e.kept, trigger_mode="always_last", **options)
+        event.then(**shown)
+    for part in (e.faces, second_painting):
+        part.change(**shown, trigger_mode="always_last")

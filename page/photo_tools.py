@@ -1,4 +1,4 @@
-"""What a visitor does to a photo before it is painted: turn it, cut a part out, mark what is kept, see its faces.
+"""What a visitor does to a photo before it is painted: turn it, cut a part out, mark parts of it, see its faces.
 
 All of it works on files: a new one is made in the visit's folder, and the photo stays as it was.
 """
@@ -24,7 +24,7 @@ from .pictures import PNG_URL
 MASK_SIZE = 512  # pixels of the long side; the engine's masks are no finer
 EDITING_SIZE = 1024  # pixels of the long side of the photo that is drawn on
 SHOWN_SIZE = 192  # pixels of the long side of what only shows where
-MARK_COLOUR = (214, 0, 108)
+KEEP_COLOUR, REGION_COLOUR = (214, 0, 108), (255, 176, 0)  # far apart also for colour-blind people
 MARK_OPACITY = 140  # of 255
 JPEG: Mapping[str, Any] = {"quality": 98, "subsampling": 0}  # four turns change a photo by about one grey level
 
@@ -68,7 +68,7 @@ def read_box(value: Any) -> Box:
 
 
 def read_mask(drawing: Any) -> Image.Image | None:
-    """Return the mask that the page has sent, mode L and white where the photo is kept, or None if nothing is white.
+    """Return the mask that the page has sent, mode L and white where the photo is marked, or None if nothing is white.
 
     `drawing` is the data URL of a PNG. Raises PictureError.
     """
@@ -82,9 +82,9 @@ def read_mask(drawing: Any) -> Image.Image | None:
     return mask.resize(images.fit_size(mask, MASK_SIZE)) if max(mask.size) > MASK_SIZE else mask
 
 
-def save_mask(mask: Image.Image, photo: str, folder: Path) -> str:
-    """Save the mask of a photo in `folder`, and return its path. Raises OSError."""
-    file = Path(tempfile.mkdtemp(dir=folder)) / f"{Path(photo).stem}-kept.png"
+def save_mask(mask: Image.Image, photo: str, folder: Path, purpose: str) -> str:
+    """Save the mask of a photo in `folder`, with its `purpose` in its name, and return its path. Raises OSError."""
+    file = Path(tempfile.mkdtemp(dir=folder)) / f"{Path(photo).stem}-{purpose}.png"
     mask.save(file)
     return str(file)
 
@@ -103,20 +103,20 @@ def show_faces(path: str, found: tuple[Face, ...]) -> Image.Image:
         left, top = face.left * picture.width, face.top * picture.height
         edges = left, top, left + face.width * picture.width, top + face.height * picture.height
         draw.ellipse(edges, outline="white", width=8)
-        draw.ellipse(edges, outline=MARK_COLOUR, width=4)
+        draw.ellipse(edges, outline=KEEP_COLOUR, width=4)
     return picture
 
 
-def show_mask(path: str, mask: str) -> Image.Image:
-    """Tint what the mask keeps, on a small copy of the photo. Raises PictureError."""
+def show_mask(path: str, mask: str, colour: tuple[int, int, int]) -> Image.Image:
+    """Tint what the mask marks, on a small copy of the photo. Raises PictureError."""
     picture = shrink(path, SHOWN_SIZE)
     opacity = images.load(mask).image.convert("L").resize(picture.size).point(lambda grey: grey * MARK_OPACITY // 255)
-    picture.paste(MARK_COLOUR, (0, 0, *picture.size), opacity)
+    picture.paste(colour, (0, 0, *picture.size), opacity)
     return picture
 
 
 def make_transparent(mask: str) -> Image.Image:
-    """Return a mask as white of mode LA that can be seen where it keeps something. Raises PictureError."""
+    """Return a mask as white of mode LA that can be seen where it marks something. Raises PictureError."""
     opacity = images.load(mask).image.convert("L")
     return Image.merge("LA", (Image.new("L", opacity.size, "white"), opacity))
 

@@ -57,6 +57,7 @@ class SavedResult(NamedTuple):
     id: str  # known to the server and the visitor's browser only
     date: float  # seconds since 1970
     keep: str | None  # the mask of what was kept of it
+    region: str | None  # the mask of what the second painting has painted
     settings: Settings
     name: Name
     losses: tuple[Losses, ...]
@@ -77,6 +78,7 @@ class SavedResult(NamedTuple):
         marks: Mapping[int, str],
         only_png: bool,
         keep: str | None = None,
+        region: str | None = None,
     ) -> SavedResult:
         """Save a run's last image in `folder`, with the settings that made it.
 
@@ -95,16 +97,18 @@ class SavedResult(NamedTuple):
             id=secrets.token_hex(16),
             date=time.time(),
             keep=keep,
+            region=region,
             settings=settings,
             name=name,
             losses=tuple(losses),
             marks=dict(marks),
         )
+        masks = {"masked": keep is not None, "in_regions": region is not None}
         try:
-            metadata.save_png(image, result.file, settings, masked=keep is not None)
+            metadata.save_png(image, result.file, settings, **masks)
             if only_png:
                 return result._replace(jpeg=None, film=None, film_webp=None, before=None)
-            metadata.save_jpeg(image, f"{stem}.jpg", settings, masked=keep is not None)
+            metadata.save_jpeg(image, f"{stem}.jpg", settings, **masks)
             images.load(photo).image.resize(image.size).save(f"{stem}--photo.jpg", quality=90)
         except Exception:
             result.delete()

@@ -35,6 +35,7 @@ class Desk(NamedTuple):
     painting: str | None = None
     second_painting: str | None = None
     keep: str | None = None  # a mask of the photo, white where it is kept
+    region: str | None = None  # a mask of the photo, white where the second painting paints
     preset: str | None = None
     values: dict[str, Any] | None = None  # by the name of the setting
 
@@ -122,8 +123,8 @@ class Session:
         """The files that this visit needs: what it would paint with, and what it has painted."""
         desk = self.desk
         results = [*self.results, *([self.current] if self.current else [])]
-        masks = (result.keep for result in results)
-        chosen: Iterable[str | None] = (desk.photo, desk.painting, desk.second_painting, desk.keep, *masks)
+        masks = [mask for result in results for mask in (result.keep, result.region)]
+        chosen: Iterable[str | None] = (desk.photo, desk.painting, desk.second_painting, desk.keep, desk.region, *masks)
         wall = self.sketches.files if self.sketches else set[str]()
         return (
             {path for path in (*chosen, *self.photos) if path}

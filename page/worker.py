@@ -26,6 +26,7 @@ from .queue import QUEUE
 
 SECONDS_PER_UPDATE = 0.4  # sending images more often costs more time than it is worth
 WATCHED_SIZE = 1024  # pixels of the long side of a picture that is sent while the run goes on
+REGION_IGNORED = "The marked region was ignored, since no second painting is chosen."
 CHANGED = "changed"  # the mark of a step from which a run has other settings
 ZERO_GPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 log = logging.getLogger(__name__)
@@ -80,12 +81,13 @@ class Request(NamedTuple):
     folder: Path  # of the RunControl
     init_image: str | None = None
     keep: str | None = None  # a mask of the photo, white where it is kept
+    region: str | None = None  # a mask of the photo, white where the second painting paints
     config: ServerConfig = ServerConfig()
 
     @property
     def files(self) -> set[str]:
         """The paths of the pictures that the visitor chose."""
-        return {path for path in (self.photo, *self.paintings, self.keep) if path}
+        return {path for path in (self.photo, *self.paintings, self.keep, self.region) if path}
 
 
 class RunEnd(Enum):
@@ -109,6 +111,7 @@ class Update(NamedTuple):
     settings: Settings
     backbone: str
     masked: bool  # whether the request's mask says what to keep: a black one says nothing
+    in_regions: bool  # whether each of two paintings paints a part
     notes: tuple[str, ...]
     end: RunEnd | None  # None while the run goes on
 
@@ -159,6 +162,7 @@ def run_here(request: Request) -> Iterator[Update | Failure]:
             settings=frame.settings,
             backbone=frame.backbone,
             masked=frame.masked,
+            in_regions=frame.in_regions,
             notes=tuple(note for note in (message, *notes, *frame.notes) if note),
             end=end,
         )
@@ -166,7 +170,8 @@ def run_here(request: Request) -> Iterator[Update | Failure]:
     try:
         settings = request.settings
         backbone, fallback = backbones.load(settings.backbone, request.config.vgg19_file, settings.precision)
-        notes = (fallback,)
+        has_region = bool(request.region) and len(request.paintings) > 1
+        notes = (fallback, REGION_IGNORED if request.region and not has_region else "")
         frames = stylize(
             request.photo,
             request.paintings,
@@ -174,6 +179,7 @@ def run_here(request: Request) -> Iterator[Update | Failure]:
             backbone=backbone,
             init_image=request.init_image,
             keep=request.keep,
+            regions=(None, request.region) if has_region else None,
         )
         while not end:
             found = frames.send(control.receive() if frame or searching else None)

@@ -157,6 +157,7 @@ def make_update(request: Request, **changes: Any) -> Update:
         "backbone": "vgg16",
         "notes": (),
         "masked": False,
+        "in_regions": False,
         "end": None,
     }
     return Update(**{**shown, **changes})

@@ -31,7 +31,7 @@ CALL = """async (address) => {
     form.append('files', new Blob(['x']), 'photo.png');
     const uploaded = await fetch(address + 'gradio_api/upload', {method: 'POST', body: form, credentials: 'include'});
     const [path] = await uploaded.json();
-    const data = [{path, meta: {_type: 'gradio.FileData'}}, null, 'quick', null, null];
+    const data = [{path, meta: {_type: 'gradio.FileData'}}, null, 'quick', null, null, null, null];
     const asked = {...json, credentials: 'include', body: JSON.stringify({data})};
     const {event_id} = await (await fetch(address + 'gradio_api/call/paint', asked)).json();
     const address_of_answer = `${address}gradio_api/call/paint/${event_id}`;

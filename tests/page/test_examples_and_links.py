@@ -115,6 +115,7 @@ def test_a_link_says_which_pictures_it_does_not_carry(own: str) -> None:
     assert "your own photo and second painting:" in say("photo", "second painting")
     assert "your own photo, painting and second painting:" in say("photo", "painting", "second painting")
     assert "your own mask:" in say("mask")
+    assert "your own mask and region:" in say("mask", "region")
 
 
 def test_a_page_that_a_link_opened_shows_its_second_painting_again_after_a_reload() -> None:
@@ -136,7 +137,7 @@ def test_a_mask_is_said_to_be_left_out_as_long_as_it_is_one_of_this_photo(tmp_pa
     session, mask = Session(), tmp_path / "mask.png"
     for photo, said in ((PHOTO, "your own mask:"), (tmp_path / "other.png", "exactly")):
         session.masks[str(mask)] = str(photo)
-        chosen = (uploaded(PHOTO), uploaded(PAINTING), None, uploaded(mask))
+        chosen = (uploaded(PHOTO), uploaded(PAINTING), None, uploaded(mask), None)
         link = HANDLERS.make_link(session, "http://photo.example/", *chosen, "quick", *positions().values())
         assert said in link[COMPONENTS.link_note]["value"]
         assert "mask" not in link[COMPONENTS.link]
@@ -145,7 +146,7 @@ def test_a_mask_is_said_to_be_left_out_as_long_as_it_is_one_of_this_photo(tmp_pa
 def test_a_number_that_is_still_being_typed_leaves_the_link_as_it_was() -> None:
     def renew(**changes: object) -> object:
         values = {**positions(), **changes}.values()
-        inputs = (uploaded(PHOTO), uploaded(PAINTING), None, None, "quick", *values)
+        inputs = (uploaded(PHOTO), uploaded(PAINTING), None, None, None, "quick", *values)
         return HANDLERS.renew_link(Session(), "http://photo.example/", *inputs)
 
     assert renew(size=None) == renew(size=10**6) == gr.skip()

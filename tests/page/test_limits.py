@@ -131,7 +131,7 @@ def test_an_endless_file_at_an_address_is_fetched_no_further_than_the_limit(
     url: str, client: Client, endless_file: tuple[str, Counter[str]]
 ) -> None:
     address, counts = endless_file
-    data = [{"path": address, "meta": {"_type": "gradio.FileData"}}, None, "quick", None, None]
+    data = [{"path": address, "meta": {"_type": "gradio.FileData"}}, None, "quick", *[None] * 4]
     started = httpx.post(f"{url}gradio_api/call/paint", json={"data": data}).json()
     said = httpx.get(f"{url}gradio_api/call/paint/{started['event_id']}", timeout=60).text
     assert "event: error" in said

@@ -120,7 +120,7 @@ def test_a_program_that_hangs_up_while_it_waits_is_not_painted_for(
     while "Painting" not in status(running):
         time.sleep(0.05)
     pictures = [{"path": upload(url, file), "meta": {"_type": "gradio.FileData"}} for file in (PHOTO, PAINTING)]
-    started = httpx.post(f"{url}gradio_api/call/paint", json={"data": [*pictures, "quick", None, None]}).json()
+    started = httpx.post(f"{url}gradio_api/call/paint", json={"data": [*pictures, "quick", *[None] * 4]}).json()
     with httpx.stream("GET", f"{url}gradio_api/call/paint/{started['event_id']}", timeout=60) as answer:
         next(answer.iter_lines())
     deadline = time.monotonic() + 20

@@ -29,7 +29,7 @@ def mask_left_half(visit: Session, photo: str) -> str:
     mask = Image.new("L", (60, 40))
     mask.paste(255, (0, 0, 30, 40))
     drawing = to_data_url(mask, is_drawing=True)
-    return str(EDITOR.take_mask(visit, uploaded(Path(photo)), {"drawing": drawing})[EDITOR.keep])
+    return str(EDITOR.take_masks(visit, uploaded(Path(photo)), {"drawing": drawing})[EDITOR.keep])
 
 
 def left_is_white(mask: str) -> bool:
@@ -42,12 +42,12 @@ def test_a_mask_turns_and_is_cropped_with_its_photo() -> None:
     visit = Session()
     mask = mask_left_half(visit, str(PHOTO))
     assert left_is_white(mask)
-    turned = EDITOR.turn_photo(visit, uploaded(PHOTO), uploaded(Path(mask)))
+    turned = EDITOR.turn_photo(visit, uploaded(PHOTO), uploaded(Path(mask)), None)
     grey = np.asarray(images.load(turned[EDITOR.keep]).image.convert("L"))
     assert grey[0].min() == 255, "what was on the left is at the top"
     assert grey[-1].max() == 0
     whole = uploaded(Path(turned[EDITOR.photo])), uploaded(Path(turned[EDITOR.keep]))
-    cropped = EDITOR.crop_photo(visit, *whole, {"box": [0, 0, 1, 0.4]})
+    cropped = EDITOR.crop_photo(visit, *whole, None, {"box": [0, 0, 1, 0.4]})
     assert np.asarray(images.load(cropped[EDITOR.keep]).image).min() > 250, "only kept parts are left"
     assert visit.desk.photo == cropped[EDITOR.photo]
     assert visit.desk.keep == cropped[EDITOR.keep]
@@ -56,37 +56,37 @@ def test_a_mask_turns_and_is_cropped_with_its_photo() -> None:
 def test_another_photo_has_no_mask_and_the_same_one_keeps_it() -> None:
     visit = Session()
     mask = mask_left_half(visit, str(PHOTO))
-    same = EDITOR.follow_photo(visit, uploaded(PHOTO), uploaded(Path(mask)), False)
+    same = EDITOR.follow_photo(visit, uploaded(PHOTO), uploaded(Path(mask)), None, False)
     assert same[EDITOR.keep] == mask
-    other = EDITOR.follow_photo(visit, uploaded(ASTRONAUT), uploaded(Path(mask)), False)
+    other = EDITOR.follow_photo(visit, uploaded(ASTRONAUT), uploaded(Path(mask)), None, False)
     assert other[EDITOR.keep] is None
     assert visit.desk.keep is None
-    assert not EDITOR.follow_photo(visit, None, None, True)[EDITOR.section]["visible"]
+    assert not EDITOR.follow_photo(visit, None, None, None, True)[EDITOR.section]["visible"]
 
 
 def test_an_editor_that_was_opened_at_once_for_a_new_photo_stays_open() -> None:
     visit = Session()
     EDITOR.open_crop(visit, uploaded(PHOTO))
-    assert EDITOR.crop_panel not in EDITOR.follow_photo(visit, uploaded(PHOTO), None, False)
-    assert not EDITOR.follow_photo(visit, uploaded(ASTRONAUT), None, False)[EDITOR.crop_panel]["visible"]
+    assert EDITOR.crop_panel not in EDITOR.follow_photo(visit, uploaded(PHOTO), None, None, False)
+    assert not EDITOR.follow_photo(visit, uploaded(ASTRONAUT), None, None, False)[EDITOR.crop_panel]["visible"]
 
 
 def test_the_faces_of_a_photo_that_has_been_replaced_meanwhile_are_not_shown() -> None:
     visit = Session()
-    EDITOR.follow_photo(visit, uploaded(ASTRONAUT), None, True)
-    shown = EDITOR.show_kept(visit, uploaded(ASTRONAUT), None, True)
+    EDITOR.follow_photo(visit, uploaded(ASTRONAUT), None, None, True)
+    shown = EDITOR.show_kept(visit, uploaded(ASTRONAUT), None, None, True, None)
     assert "1 face found" in shown[EDITOR.kept]
     assert "<img" in shown[EDITOR.kept]
-    assert not EDITOR.show_kept(visit, uploaded(ASTRONAUT), None, False)[EDITOR.kept], "faces are not kept"
-    EDITOR.follow_photo(visit, uploaded(PHOTO), None, True)
-    assert EDITOR.kept not in EDITOR.show_kept(visit, uploaded(ASTRONAUT), None, True)
+    assert not EDITOR.show_kept(visit, uploaded(ASTRONAUT), None, None, False, None)[EDITOR.kept], "faces are not kept"
+    EDITOR.follow_photo(visit, uploaded(PHOTO), None, None, True)
+    assert EDITOR.kept not in EDITOR.show_kept(visit, uploaded(ASTRONAUT), None, None, True, None)
 
 
 def test_turning_for_ever_fills_no_disk_and_deletes_nothing_that_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "MAX_EDITS", 2)
     visit, photo = Session(), str(PHOTO)
     for _ in range(6):
-        photo = EDITOR.turn_photo(visit, uploaded(Path(photo)), None)[EDITOR.photo]
+        photo = EDITOR.turn_photo(visit, uploaded(Path(photo)), None, None)[EDITOR.photo]
         assert Path(photo).is_file()
     assert len(list(visit.folder.glob("*/*.jpg"))) <= 4
     assert PHOTO.is_file()
@@ -96,14 +96,14 @@ def test_a_broken_photo_or_drawing_costs_one_sentence(tmp_path: Path) -> None:
     broken, visit = tmp_path / "notes.jpg", Session()
     broken.write_text("no picture")
     for changes in (
-        EDITOR.turn_photo(visit, uploaded(broken), None),
+        EDITOR.turn_photo(visit, uploaded(broken), None, None),
         EDITOR.open_crop(visit, uploaded(broken)),
-        EDITOR.crop_photo(visit, uploaded(PHOTO), None, None),
-        EDITOR.take_mask(visit, uploaded(PHOTO), {"drawing": "%"}),
+        EDITOR.crop_photo(visit, uploaded(PHOTO), None, None, None),
+        EDITOR.take_masks(visit, uploaded(PHOTO), {"drawing": "%"}),
     ):
         assert changes[EDITOR.notice]["visible"]
         assert set(changes) == {EDITOR.notice}, "nothing else changes"
-    nothing = EDITOR.take_mask(visit, uploaded(PHOTO), {"drawing": ""})
+    nothing = EDITOR.take_masks(visit, uploaded(PHOTO), {"drawing": ""})
     assert "Nothing is marked" in nothing[EDITOR.notice]["value"]
     assert nothing[EDITOR.keep] is None
 
@@ -120,7 +120,7 @@ def test_a_mask_is_in_the_record_and_more_keeps_the_same_parts(
     assert visit.results[0].keep == mask
     assert metadata.is_masked(visit.results[0].file)
     assert HANDLERS.return_to_visit(visit)[EDITOR.keep] == mask, "after a reload"
-    EDITOR.take_mask(visit, uploaded(PHOTO), {"drawing": ""})
+    EDITOR.take_masks(visit, uploaded(PHOTO), {"drawing": ""})
     monkeypatch.setattr("page.handlers.STEPS_OF_MORE", 2)
     list(more(visit))
     assert visit.results[1].keep == mask, "the picture that is continued had one"

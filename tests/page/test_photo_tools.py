@@ -150,9 +150,10 @@ def test_the_face_is_marked_where_it_is() -> None:
 def test_the_kept_part_is_tinted_and_the_rest_is_not(tmp_path: Path) -> None:
     mask = Image.new("L", (60, 40))
     mask.paste(255, (0, 0, 30, 40))
-    path = photo_tools.save_mask(mask, str(PHOTO), tmp_path)
+    path = photo_tools.save_mask(mask, str(PHOTO), tmp_path, "kept")
     plain = np.asarray(photo_tools.shrink(str(PHOTO), photo_tools.SHOWN_SIZE), dtype=float)
-    changed = np.abs(np.asarray(photo_tools.show_mask(str(PHOTO), path), dtype=float) - plain).sum(2)
+    tinted = photo_tools.show_mask(str(PHOTO), path, photo_tools.KEEP_COLOUR)
+    changed = np.abs(np.asarray(tinted, dtype=float) - plain).sum(2)
     half = changed.shape[1] // 2
     assert changed[:, : half - 8].min() > 0
     assert changed[:, half + 8 :].max() == 0

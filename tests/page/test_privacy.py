@@ -41,7 +41,7 @@ def test_files_outside_the_apps_folders_and_of_other_visits_are_refused(url: str
 
 @pytest.mark.parametrize("path", ["/etc/passwd", str(ROOT / "app.py"), "../../../etc/passwd"])
 def test_a_path_sent_for_a_picture_reads_no_file_of_the_server(url: str, client: Client, path: str) -> None:
-    data = [{"path": path, "meta": {"_type": "gradio.FileData"}}, None, "quick", None, None]
+    data = [{"path": path, "meta": {"_type": "gradio.FileData"}}, None, "quick", *[None] * 4]
     started = httpx.post(f"{url}gradio_api/call/paint", json={"data": data}).json()
     said = httpx.get(f"{url}gradio_api/call/paint/{started['event_id']}", timeout=60).text
     assert "event: error" in said
@@ -119,7 +119,7 @@ def test_a_refusal_is_logged_once_with_its_reason_and_what_to_do(url: str, caplo
     ],
 )
 def test_the_pages_own_calls_and_programs_come_through(url: str, said: dict[str, str]) -> None:
-    data = {"data": [None, None, "quick", None, None]}
+    data = {"data": [None, None, "quick", *[None] * 4]}
     assert httpx.post(f"{url}gradio_api/call/paint", json=data, headers=said).status_code == 200
 
 

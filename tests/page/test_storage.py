@@ -249,7 +249,7 @@ def test_the_page_asks_again_for_a_photo_that_has_been_deleted(url: str) -> None
 
     brought = [bring(PHOTO), bring(PAINTING)]
     Path(brought[0]).unlink()
-    data = [*({"path": path, "meta": {"_type": "gradio.FileData"}} for path in brought), "quick", None, None]
+    data = [*({"path": path, "meta": {"_type": "gradio.FileData"}} for path in brought), "quick", *[None] * 4]
     started = httpx.post(f"{url}gradio_api/call/paint", json={"data": data}).json()
     said = httpx.get(f"{url}gradio_api/call/paint/{started['event_id']}", timeout=60).text
     assert "choose it again" in said, said

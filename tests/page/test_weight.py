@@ -45,7 +45,7 @@ def test_the_page_is_sent_compressed_to_whoever_can_read_that(url: str) -> None:
 def test_pictures_and_what_is_painted_meanwhile_are_sent_as_they_are(url: str) -> None:
     picture, length = sent_bytes(f"{url}preview/thumbnail.jpg", "gzip, br")
     assert length == (EXAMPLES / "thumbnail.jpg").stat().st_size
-    started = httpx.post(f"{url}gradio_api/call/paint", json={"data": [None, None, "quick", None, None]}).json()
+    started = httpx.post(f"{url}gradio_api/call/paint", json={"data": [None, None, "quick", *[None] * 4]}).json()
     events, _ = sent_bytes(f"{url}gradio_api/call/paint/{started['event_id']}", "gzip, br")
     assert events.headers["content-type"].startswith("text/event-stream")
     for answer in (picture, events):
