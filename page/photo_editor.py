@@ -87,13 +87,17 @@ FOUND_CSS = """
 .kept { display: flex; flex-wrap: wrap; gap: 1rem; }
 figure { display: flex; gap: 0.5rem; margin: 0; align-items: center; }
 img { max-width: 96px; max-height: 96px; margin: 0; border-radius: 4px; }
-a { display: inline-flex; min-height: 44px; align-items: center; text-decoration: underline; }
+a { display: flex; min-height: 44px; margin: 0; padding: 0; align-items: center; text-decoration: underline;
+  color: var(--block-label-text-color); }
 """
 SCROLL_TO_EDITOR = """() => setTimeout(() => document.querySelector(":is(#crop-panel, #keep-panel)")?.scrollIntoView({
     behavior: "smooth", block: "nearest"}), 100)"""
 FULL_DISK = "The disk of this server is full, so the photo could not be changed: try again later."
 HAS_SECOND_PAINTING = "The second painting paints these parts."
-NO_SECOND_PAINTING = '<a href="#second-painting">Choose a second painting</a> for these parts, under “For the curious”.'
+NO_SECOND_PAINTING = (
+    "These parts need a second painting. "
+    '<a href="#second-painting">Choose a second painting, under “For the curious”</a>'
+)
 
 Changes = dict[Any, Any]
 """New values by component. A component that is left out stays as it is."""

@@ -28,5 +28,5 @@ def test_what_can_be_changed_during_a_run_has_a_control_that_is_live() -> None:
 def test_the_endpoint_takes_the_controls_in_the_order_in_which_the_page_sends_them() -> None:
     parameters = [name.removesuffix("_power_of_ten") for name in inspect.signature(HANDLERS.stylize).parameters]
     pictures = ["photo", "painting"]
-    added = ["second_painting", "likeness", "keep"]  # what has come since stands last, so that old calls work
+    added = ["second_painting", "likeness", "keep", "region"]  # what has come since stands last, so that old calls work
     assert parameters == ["session", *pictures, "preset", *controls.CONTROLS, *added]
