@@ -87,8 +87,8 @@ FOUND_CSS = """
 .kept { display: flex; flex-wrap: wrap; gap: 1rem; }
 figure { display: flex; gap: 0.5rem; margin: 0; align-items: center; }
 img { max-width: 96px; max-height: 96px; margin: 0; border-radius: 4px; }
-a { display: flex; min-height: 44px; margin: 0; padding: 0; align-items: center; text-decoration: underline;
-  color: var(--block-label-text-color); }
+a { display: flex; min-height: 44px; margin: 0; padding: 0; align-items: center; text-align: left;
+  text-decoration: underline; color: var(--block-label-text-color); }
 """
 SCROLL_TO_EDITOR = """() => setTimeout(() => document.querySelector(":is(#crop-panel, #keep-panel)")?.scrollIntoView({
     behavior: "smooth", block: "nearest"}), 100)"""
@@ -153,7 +153,7 @@ class PhotoEditor:
             with READING:
                 new = change(path)
                 session.add_edit(new)
-                for mask in self._masks_of(session, path, keep, region):
+                for mask in find_masks(session, path, keep, region):
                     masks.append(change(mask) if mask else None)
                     if masks[-1]:
                         session.add_edit(masks[-1])
@@ -166,11 +166,6 @@ class PhotoEditor:
         session.desk = session.desk._replace(photo=new, keep=new_keep, region=new_region)
         changed = {self.photo: new, self.keep: new_keep, self.region: new_region}
         return {**changed, **self._close_editors(), **self._notify("")}
-
-    def _masks_of(self, session: Session, photo: str | None, *masks: File) -> list[str | None]:
-        """The paths of the masks, each of them None if it is not one of this photo."""
-        paths = map(file_path, masks)
-        return [path if path and session.masks.get(path) == photo else None for path in paths]
 
     def open_crop(self, session: Session, photo: File) -> Changes:
         """Show the photo with a rectangle on it."""
@@ -233,7 +228,7 @@ class PhotoEditor:
     def follow_photo(self, session: Session, photo: File, keep: File, region: File, faces: bool) -> Changes:
         """There is another photo, or none: forget the masks of the one before, and what was shown of it."""
         path = file_path(photo)
-        keep_path, region_path = self._masks_of(session, path, keep, region)
+        keep_path, region_path = find_masks(session, path, keep, region)
         session.desk = session.desk._replace(photo=path, keep=keep_path, region=region_path)
         return {
             self.keep: keep_path,
@@ -270,6 +265,12 @@ class PhotoEditor:
         if session.desk.photo != path:
             return gr.skip()  # there is another one by now
         return {self.kept: f'<div class="kept">{"".join(parts)}</div>' if parts else ""}
+
+
+def find_masks(session: Session, photo: str | None, *masks: File) -> list[str | None]:
+    """Return the paths of the masks; None in place of each that is not one of this photo."""
+    paths = map(file_path, masks)
+    return [path if path and session.masks.get(path) == photo else None for path in paths]
 
 
 def count_faces(number: int) -> str:

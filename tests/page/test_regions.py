@@ -212,10 +212,11 @@ def test_a_region_comes_back_and_goes_on_with_its_picture_until_its_file_is_gone
     with pytest.raises(gr.Error, match="The region of this picture is no longer on the server"):
         list(more(visit))
     HANDLERS.finish_run(visit)
-    gone = HANDLERS.reopen_painting(visit, gr.EventData(None, {"record": record}))
-    assert "The region of its second painting is gone, too: mark it again." in gone[COMPONENTS.status]
-    assert gone[COMPONENTS.region] is None
-    assert not gone[COMPONENTS.more]["interactive"]
+    for reopening, known in ((visit, record), (Session(is_open=True), {**record, "id": ""})):
+        gone = HANDLERS.reopen_painting(reopening, gr.EventData(None, {"record": known}))
+        assert "The region of its second painting is gone, too: mark it again." in gone[COMPONENTS.status]
+        assert gone.get(COMPONENTS.region) is None
+        assert not gone[COMPONENTS.more]["interactive"]
 
 
 def test_more_after_a_run_does_not_forget_what_is_marked_on_the_page(every_update: None) -> None:
