@@ -492,7 +492,9 @@ class Handlers:
                 photo=run.request.photo,
                 paintings=run.request.paintings,
                 keep=run.request.keep if update.masked else None,
-                region=run.request.region if update.in_regions else None,
+                # Also if it covers all of the photo: without it, More would mix the two paintings.
+                region=run.request.region if run.request.regions else None,
+                in_regions=update.in_regions,
                 time_lapse=run.time_lapse,
                 settings=settings,
                 losses=run.losses,

@@ -57,7 +57,7 @@ class SavedResult(NamedTuple):
     id: str  # known to the server and the visitor's browser only
     date: float  # seconds since 1970
     keep: str | None  # the mask of what was kept of it
-    region: str | None  # the mask of what the second painting has painted
+    region: str | None  # the mask of where the second painting was to paint
     settings: Settings
     name: Name
     losses: tuple[Losses, ...]
@@ -79,6 +79,7 @@ class SavedResult(NamedTuple):
         only_png: bool,
         keep: str | None = None,
         region: str | None = None,
+        in_regions: bool = False,
     ) -> SavedResult:
         """Save a run's last image in `folder`, with the settings that made it.
 
@@ -103,7 +104,7 @@ class SavedResult(NamedTuple):
             losses=tuple(losses),
             marks=dict(marks),
         )
-        masks = {"masked": keep is not None, "in_regions": region is not None}
+        masks = {"masked": keep is not None, "in_regions": in_regions}
         try:
             metadata.save_png(image, result.file, settings, **masks)
             if only_png:

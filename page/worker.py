@@ -89,6 +89,11 @@ class Request(NamedTuple):
         """The paths of the pictures that the visitor chose."""
         return {path for path in (self.photo, *self.paintings, self.keep, self.region) if path}
 
+    @property
+    def regions(self) -> tuple[None, str] | None:
+        """The region of each painting, None for the rest of the photo; None if there is no second painting for it."""
+        return (None, self.region) if self.region and len(self.paintings) > 1 else None
+
 
 class RunEnd(Enum):
     """How a run ended, if it has a picture."""
@@ -111,7 +116,7 @@ class Update(NamedTuple):
     settings: Settings
     backbone: str
     masked: bool  # whether the request's mask says what to keep: a black one says nothing
-    in_regions: bool  # whether each of two paintings paints a part
+    in_regions: bool  # whether each of two paintings paints a part: a region may cover nothing, or all of the photo
     notes: tuple[str, ...]
     end: RunEnd | None  # None while the run goes on
 
@@ -170,8 +175,7 @@ def run_here(request: Request) -> Iterator[Update | Failure]:
     try:
         settings = request.settings
         backbone, fallback = backbones.load(settings.backbone, request.config.vgg19_file, settings.precision)
-        has_region = bool(request.region) and len(request.paintings) > 1
-        notes = (fallback, REGION_IGNORED if request.region and not has_region else "")
+        notes = (fallback, REGION_IGNORED if request.region and not request.regions else "")
         frames = stylize(
             request.photo,
             request.paintings,
@@ -179,7 +183,7 @@ def run_here(request: Request) -> Iterator[Update | Failure]:
             backbone=backbone,
             init_image=request.init_image,
             keep=request.keep,
-            regions=(None, request.region) if has_region else None,
+            regions=request.regions,
         )
         while not end:
             found = frames.send(control.receive() if frame or searching else None)

@@ -182,6 +182,13 @@ def test_a_run_without_a_second_painting_says_that_the_region_was_ignored(
     assert visit.desk.region == region, "it is there when a second painting is chosen"
 
 
+def test_a_region_of_the_whole_photo_stays_with_its_picture_so_that_more_mixes_nothing(every_update: None) -> None:
+    visit = Session()
+    _, region = mark_halves(visit, region=draw_half((0, 0, 60, 40)))
+    paint_marked(visit, region, iterations=1)
+    assert visit.results[0].region == region
+
+
 @pytest.mark.slow
 def test_a_region_comes_back_and_goes_on_with_its_picture_until_its_file_is_gone(
     every_update: None, given: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
