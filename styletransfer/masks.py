@@ -100,10 +100,10 @@ def read_regions(regions: Sequence[images.Source | None] | None, count: int, pho
     for share in shares.values():
         rest = (rest - share).clip(0)
     if with_rest and rest.mean() < MIN_REGION:
-        notes.append(f"The regions leave nothing to painting {with_rest[0] + 1}, so it was ignored.")
+        notes.append(f"The regions leave nothing to {_name_painting(with_rest[0])}, so it was ignored.")
         with_rest = []
     elif not with_rest and rest.mean() > MAX_UNCOVERED:
-        notes.append(f"Painting {min(shares, default=0) + 1} also paints what lies in no region.")
+        notes.append(f"What lies in no region is painted like {_name_painting(min(shares, default=0))}.")
     number = with_rest[0] if with_rest else min(shares, default=0)
     shares[number] = shares.get(number, 0) + rest
     total = np.sum(list(shares.values()), axis=0)
@@ -113,7 +113,11 @@ def read_regions(regions: Sequence[images.Source | None] | None, count: int, pho
 
 
 def _name_region(number: int) -> str:
-    return f"The region of painting {number + 1}"
+    return f"The region of {_name_painting(number)}"
+
+
+def _name_painting(number: int) -> str:
+    return f"the {('first', 'second', 'third', 'fourth')[number]} painting"
 
 
 def _soften(mask: Image.Image) -> np.ndarray:

@@ -218,13 +218,17 @@ FULL = Image.new("L", (96, 64), 255)
 @pytest.mark.parametrize(
     ("regions", "note", "paintings"),
     [
-        ((EMPTY, None), "The region of painting 1 is empty, so it was ignored.", (1,)),
-        ((None, EMPTY), "The region of painting 2 is empty, so it was ignored.", (0,)),
-        ((EMPTY, half("left")), "Painting 2 also paints what lies in no region.", (1,)),
-        ((None, FULL), "The regions leave nothing to painting 1, so it was ignored.", (1,)),
-        ((None, half("right", (90, 90))), "The region of painting 2 has another shape than the photo", (0, 1)),
-        ((half("left"), half("right", value=128)), "Painting 1 also paints what lies in no region.", (0, 1)),
-        ((EMPTY, EMPTY), "The region of painting 2 is empty", (0,)),
+        ((EMPTY, None), "The region of the first painting is empty, so it was ignored.", (1,)),
+        ((None, EMPTY), "The region of the second painting is empty, so it was ignored.", (0,)),
+        ((EMPTY, half("left")), "What lies in no region is painted like the second painting.", (1,)),
+        ((None, FULL), "The regions leave nothing to the first painting, so it was ignored.", (1,)),
+        ((None, half("right", (90, 90))), "The region of the second painting has another shape than the photo", (0, 1)),
+        (
+            (half("left"), half("right", value=128)),
+            "What lies in no region is painted like the first painting.",
+            (0, 1),
+        ),
+        ((EMPTY, EMPTY), "The region of the second painting is empty", (0,)),
     ],
 )
 def test_a_region_that_is_ignored_stretched_or_leaves_gaps_is_said(photo, regions, note, paintings):
@@ -239,7 +243,7 @@ def test_a_run_with_an_empty_region_is_one_without_it_and_says_so(paint, photo, 
     *_, plain = stylize(photo, RED, quick(iterations=2), backbone=vgg16)
     assert last.losses == plain.losses
     assert not last.in_regions
-    assert "The region of painting 2 is empty, so it was ignored." in last.notes
+    assert "The region of the second painting is empty, so it was ignored." in last.notes
 
 
 @pytest.mark.parametrize(
