@@ -58,8 +58,6 @@ QUERY_PHOTO_SHARE = 0.75
 """How much of the photo, and how little of the picture so far, is in the query for neighbours after the first stage."""
 CONTENT_STRIDE = 2
 """How many pixels wide and high the squares are whose mean L_content of a print compares."""
-PRINT_TV = 8.0
-"""How much more total variation weighs in a print. At 1 its smooth places are grainy at full scale."""
 MIN_PIXEL_VARIATION = 1e-3
 """The least variation per square of the picture that a print starts from; usual values are 0.05 to 0.2."""
 EARLY_STOP_INTERVAL = 10
@@ -594,7 +592,7 @@ class TiledObjective:
 
     Two departures from Objective. L_content compares pixels, at half the size, with those that the stage starts from:
     the composition is finished, and what was painted stays, only larger. L_tv, a sum over positions, is multiplied by
-    PRINT_TV · (512/size)².
+    (512/size)².
     """
 
     def __init__(
@@ -617,7 +615,7 @@ class TiledObjective:
         self.P = nnf.avg_pool2d(start, CONTENT_STRIDE)
         variation = max(losses.content_variation(self.P).item(), MIN_PIXEL_VARIATION * self.P[0, 0].numel())
         self.content_scale = CONTENT_SCALE / variation
-        self.tv_scale = PRINT_TV * (REFERENCE_SIZE / max(start.shape[2:])) ** 2
+        self.tv_scale = (REFERENCE_SIZE / max(start.shape[2:])) ** 2
         self.tiles = tiles.cut_tiles(backbone, start.shape[2:], PRINT_LAYERS)
         keep = keep if keep is not None and keep.any() else None
         self.content_k = None

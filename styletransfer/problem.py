@@ -115,14 +115,12 @@ class Problem:
     def print_targets(self, size: int) -> Generator[None, None, list[targets.Targets]]:
         """The moments for a stage of a print, by layer of PRINT_LAYERS, of each region or of the whole picture.
 
-        Yields between tiles.
-
-        A painting is not enlarged beyond its own resolution: its lines would be blurred, and the print's with them. The
-        finest lines of the print are then as wide, in pixels, as those of the painting.
+        Yields between tiles. A painting is as large as the print, also if it has to be enlarged: its lines are blurred
+        then, but as wide as they are in the whole picture. In its own resolution they were a mesh of fine scratches.
         """
         found = []
         for image in self._colour_prepared[1]:
-            S = self._to_tensor(image, min(round(size * self.settings.stroke), max(image.size)))
+            S = self._to_tensor(image, round(size * self.settings.stroke))
             parts = tiles.cut_tiles(self.backbone, S.shape[2:], PRINT_LAYERS)
             sums = yield from tiles.sum_tiles(self.backbone, S, PRINT_LAYERS, parts)
             found.append({layer: losses.moments_of_sums(total) for (layer, _), total in sums.items()})

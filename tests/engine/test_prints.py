@@ -13,12 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
-from styletransfer import Frame, Settings, SettingsError, problem, schedule, stylize, tiles
+from styletransfer import Frame, Settings, SettingsError, images, losses, problem, schedule, stylize, tiles
 from styletransfer import __main__ as command_line
 from styletransfer.cpu import memory
 from styletransfer.problem import Problem
 from tests.data import one_sentence
 from tests.engine.test_optimize import quick
+from tests.engine.test_tiles import finish
 
 ITERATIONS = schedule.PRINT_ITERATIONS
 
@@ -96,6 +97,14 @@ def test_what_a_mask_keeps_has_the_photos_own_lines_in_a_print(run, photo):
         for frame in (masked, plain)
     ]
     assert change[0][:80].mean() < 0.8 * change[1][:80].mean()
+
+
+def test_strokes_are_as_large_in_a_print_as_in_a_small_picture_of_the_same_painting(photo, painting, vgg16):
+    made = Problem(photo, (painting,), Settings(size=192, stroke=1.5), vgg16)
+    (found,) = finish(made.print_targets(192))
+    larger = images.to_tensor(painting, (240, 288))  # its long side is 1.5 times that of the print
+    for layer, F in vgg16.activations(larger, schedule.PRINT_LAYERS):
+        assert torch.allclose(found[layer].float(), losses.moments(F), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("colours", ["painting", "luminance", "matched"])

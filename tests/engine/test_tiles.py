@@ -59,7 +59,7 @@ def whole_loss(reference, x: Tensor, start: Tensor, painting: Tensor, keep: Tens
     variation = 0.5 * (P - P.mean((2, 3), keepdim=True)).square().sum()
     content = 1.2e6 * 0.5 * ((1 + 3 / 2 * k) * (halved - P).square()).sum() / variation
     right, down = x[..., 1:] - x[..., :-1], x[..., 1:, :] - x[..., :-1, :]
-    tv = 8 * (512 / W) ** 2 * (right.square().sum() + down.square().sum())
+    tv = (512 / W) ** 2 * (right.square().sum() + down.square().sum())
     return [content, style, tv], 2 * content + 1e7 * style + 30 * tv
 
 
