@@ -116,6 +116,7 @@ class PhotoEditor:
     turn: gr.Button
     crop: gr.Button
     mark_parts: gr.Button
+    undo: gr.Button  # the last turn or crop
     faces: gr.Slider | gr.Radio | gr.Checkbox  # the control of the setting
     kept: gr.HTML  # the faces, and what the masks mark
     crop_panel: gr.Column
@@ -148,12 +149,12 @@ class PhotoEditor:
         path = file_path(photo)
         if not path:
             return gr.skip()
-        masks: list[str | None] = []
+        before, masks = find_masks(session, path, keep, region), list[str | None]()
         try:
             with READING:
                 new = change(path)
                 session.add_edit(new)
-                for mask in find_masks(session, path, keep, region):
+                for mask in before:
                     masks.append(change(mask) if mask else None)
                     if masks[-1]:
                         session.add_edit(masks[-1])
@@ -163,8 +164,20 @@ class PhotoEditor:
         except OSError:
             return self._notify(FULL_DISK)
         new_keep, new_region = masks
+        session.before_edit[new] = path, *before
         session.desk = session.desk._replace(photo=new, keep=new_keep, region=new_region)
         changed = {self.photo: new, self.keep: new_keep, self.region: new_region}
+        return {**changed, **self._close_editors(), **self._notify("")}
+
+    def undo_edit(self, session: Session, photo: File) -> Changes:
+        """Bring back the photo as it was before the last turn or crop, with the masks that it had."""
+        before = session.before_edit.get(file_path(photo) or "", (None,))
+        path, *masks = (file if file and Path(file).is_file() else None for file in before)
+        if not path:
+            return self._notify("The photo before this is no longer on the server: choose it again.")
+        keep, region = masks
+        session.desk = session.desk._replace(photo=path, keep=keep, region=region)
+        changed = {self.photo: path, self.keep: keep, self.region: region}
         return {**changed, **self._close_editors(), **self._notify("")}
 
     def open_crop(self, session: Session, photo: File) -> Changes:
@@ -235,6 +248,7 @@ class PhotoEditor:
             self.region: region_path,
             self.kept: describe_kept("Looking for faces …") if path and faces else "",
             self.section: gr.update(visible=bool(path)),
+            self.undo: gr.update(visible=path in session.before_edit),
             # This may come late, when one has been opened for the new photo.
             **(self._close_editors() if session.photo_on_editor != path else {}),
         }
@@ -296,6 +310,7 @@ def build_photo_editor(
             turn = gr.Button("↻ Turn", elem_id="turn", **tool)
             crop = gr.Button("✂ Crop", elem_id="crop", **tool)
             mark_parts = gr.Button("✏ Mark parts", elem_id="keep-parts", **tool)
+            undo = gr.Button("↶ Undo", elem_id="undo-edit", visible=False, **tool)
         with gr.Column(visible=False, elem_id="crop-panel") as crop_panel:
             crop_box = _editor("crop", CROP_HTML)
             with gr.Row():
@@ -324,6 +339,7 @@ def build_photo_editor(
         turn=turn,
         crop=crop,
         mark_parts=mark_parts,
+        undo=undo,
         faces=faces,
         kept=kept,
         crop_panel=crop_panel,
@@ -361,6 +377,7 @@ def connect_photo_editor(e: PhotoEditor, second_painting: gr.Image, reopened: De
     options: dict[str, Any] = {**at_once, "preprocess": False}
     e.turn.click(e.turn_photo, pictures, edited, **options)
     e.use_part.click(e.crop_photo, [*pictures, e.crop_box], edited, **options)
+    e.undo.click(e.undo_edit, [e.session, e.photo], edited, **options)
     opened = (
         e.crop.click(e.open_crop, [e.session, e.photo], [*panels, e.crop_box, e.notice], **options),
         e.mark_parts.click(e.open_brushes, pictures, [*panels, e.brush, e.notice], **options),
@@ -372,7 +389,7 @@ def connect_photo_editor(e: PhotoEditor, second_painting: gr.Image, reopened: De
         cancel.click(e.cancel, None, panels, **options)
     seen = [*pictures, e.faces]
     changed = e.photo.change(
-        e.follow_photo, seen, [*masks, e.kept, e.section, *panels], trigger_mode="always_last", **options
+        e.follow_photo, seen, [*masks, e.kept, e.section, e.undo, *panels], trigger_mode="always_last", **options
     )
     shown: dict[str, Any] = {"fn": e.show_kept, "inputs": [*seen, second_painting], "outputs": e.kept, **options}
     for event in (changed, marked, reopened):

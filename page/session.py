@@ -65,6 +65,7 @@ class Session:
     stems: set[str] = field(default_factory=set)  # of all results, the deleted ones included
     current: SavedResult | None = None  # More continues this one
     edits: list[str] = field(default_factory=list)  # files that were made from a photo: turned, cropped, masks
+    before_edit: dict[str, tuple[str | None, ...]] = field(default_factory=dict)  # the photo and masks before, by photo
     photo_on_editor: str = ""  # which crop or brush was opened for last
     masks: dict[str, str] = field(default_factory=dict)  # the photo of each mask among them
     _control: RunControl | None = None

@@ -53,6 +53,26 @@ def test_a_mask_turns_and_is_cropped_with_its_photo() -> None:
     assert visit.desk.keep == cropped[EDITOR.keep]
 
 
+def test_a_turn_and_a_crop_can_be_undone_and_the_masks_come_back() -> None:
+    visit = Session()
+    mask = mask_left_half(visit, str(PHOTO))
+    turned = EDITOR.turn_photo(visit, uploaded(PHOTO), uploaded(Path(mask)), None)
+    whole = uploaded(Path(turned[EDITOR.photo])), uploaded(Path(turned[EDITOR.keep]))
+    cropped = EDITOR.crop_photo(visit, *whole, None, {"box": [0, 0, 1, 0.4]})
+    followed = EDITOR.follow_photo(visit, uploaded(Path(cropped[EDITOR.photo])), None, None, False)
+    assert followed[EDITOR.undo]["visible"]
+    once = EDITOR.undo_edit(visit, uploaded(Path(cropped[EDITOR.photo])))
+    assert (once[EDITOR.photo], once[EDITOR.keep]) == (turned[EDITOR.photo], turned[EDITOR.keep])
+    twice = EDITOR.undo_edit(visit, uploaded(Path(once[EDITOR.photo])))
+    assert (twice[EDITOR.photo], twice[EDITOR.keep]) == (str(PHOTO), mask)
+    assert (visit.desk.photo, visit.desk.keep) == (str(PHOTO), mask)
+    assert not EDITOR.follow_photo(visit, uploaded(PHOTO), None, None, False)[EDITOR.undo]["visible"]
+    Path(turned[EDITOR.photo]).unlink()
+    lost = EDITOR.undo_edit(visit, uploaded(Path(cropped[EDITOR.photo])))
+    assert "choose it again" in lost[EDITOR.notice]["value"]
+    assert set(lost) == {EDITOR.notice}, "what there is stays"
+
+
 def test_another_photo_has_no_mask_and_the_same_one_keeps_it() -> None:
     visit = Session()
     mask = mask_left_half(visit, str(PHOTO))
@@ -230,6 +250,14 @@ def test_a_photo_is_turned_and_cropped_and_the_painting_has_its_shape(visitor: P
     visitor.locator("#turn").click()
     wait_for_other_photo(visitor, before)
     assert shape_of_photo(visitor) == pytest.approx(1 / whole, rel=0.01)
+    turned = address_of_photo(visitor)
+    visitor.locator("#undo-edit").click()
+    wait_for_other_photo(visitor, turned)
+    assert shape_of_photo(visitor) == pytest.approx(whole, rel=0.01)
+    expect(visitor.locator("#undo-edit")).to_be_hidden()
+    visitor.locator("#turn").click()
+    wait_for_other_photo(visitor, before)
+    expect(visitor.locator("#undo-edit")).to_be_visible()
     visitor.locator("#crop").click()
     part = visitor.locator("#crop-editor .part")
     expect(part).to_be_visible()
