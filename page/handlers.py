@@ -71,6 +71,7 @@ class Components:
     photo: gr.Image
     painting: gr.Image
     second_painting: gr.Image
+    second_styles: gr.HTML
     several_photos: gr.UploadButton
     save_all: gr.Button  # as ZIP
     zip_file: gr.DownloadButton  # never shown
@@ -823,9 +824,9 @@ class Handlers:
             **self._offer_to_go_on(False),
         }
 
-    def choose_sample(self) -> Changes:
-        """A sample photo was pressed, which the page has taken by itself."""
-        return self._notify(self.components.photo, "")
+    def clear_notice(self, zone: gr.Image) -> Changes:
+        """A tile was pressed, whose picture the page has put into the zone: what was said of the one before is over."""
+        return self._notify(zone, "")
 
     def choose_style(
         self, session: Session, photo: File, painting: File, second_painting: File, event: gr.SelectData

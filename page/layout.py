@@ -227,6 +227,7 @@ def create_components(config: ServerConfig) -> Components:
                 plot = gr.Plot(label="Loss by step", show_label=False, elem_id="curves")
                 second_painting = drop_zone("Second painting")
                 uploads[second_painting] = upload_of("second-painting")
+                second_styles = build_tiles(style_tiles()[:-1], label="Second painting", elem_id="second-styles")
                 second_notice = gr.Markdown(visible=False, elem_id="second-painting-notice", elem_classes="notice")
                 add_controls("mix")
             with gr.Column(scale=5, min_width=320):
@@ -247,6 +248,7 @@ def create_components(config: ServerConfig) -> Components:
         photo=photo,
         painting=painting,
         second_painting=second_painting,
+        second_styles=second_styles,
         several_photos=several_photos,
         save_all=save_all,
         zip_file=zip_file,
@@ -384,7 +386,11 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     α.change(name_likeness, α, c.likeness, **at_once)
     c.samples.select(None, c.samples, c.photo, js=TAKE_FILE)
     c.photo.change(None, [c.photo, c.samples], c.samples, js=MARK_FILE)
-    c.samples.select(handlers.choose_sample, None, c.notices[c.photo], **at_once)
+    c.samples.select(partial(handlers.clear_notice, c.photo), None, c.notices[c.photo], **at_once)
+    c.second_styles.select(None, c.second_styles, c.second_painting, js=TAKE_FILE)
+    c.second_painting.change(None, [c.second_painting, c.second_styles], c.second_styles, js=MARK_FILE)
+    second_chosen = partial(handlers.clear_notice, c.second_painting)
+    c.second_styles.select(second_chosen, None, c.notices[c.second_painting], **at_once)
     c.examples.select(None, c.examples, [c.photo, c.painting], js=TAKE_FILES)
     c.examples.select(handlers.show_example, c.session, [*settings, *progress, *files, c.more, c.enlarge], **at_once)
     c.painting.change(handlers.mark_style, [c.session, c.painting], c.styles, **raw, **at_once)
