@@ -9,16 +9,17 @@ from pathlib import Path
 
 from PIL import Image
 
-from page.examples import EXAMPLES, thumbnail
+from page.examples import EXAMPLES, examples, thumbnail
 
 SHORT_SIDE = 240  # pixels: twice what a tile shows
 QUALITY = 75
-FOLDERS = ("content", "results", "style")
+FOLDERS = ("content", "style")
 
 
 def pictures() -> list[Path]:
-    """All pictures that need a thumbnail."""
-    return sorted(path for folder in FOLDERS for path in (EXAMPLES / folder).iterdir())
+    """All pictures that need a thumbnail; results that are only in the documentation need none."""
+    shown = [path for folder in FOLDERS for path in (EXAMPLES / folder).iterdir()]
+    return sorted([*shown, *(Path(example.result) for example in examples())])
 
 
 def make_thumbnail(path: Path) -> Image.Image:
