@@ -325,6 +325,7 @@ def masks_of(page: Page) -> tuple[str | None, str | None]:
     return session.desk.keep, session.desk.region
 
 
+@pytest.mark.slow
 @only_desktop
 def test_a_region_is_marked_painted_by_the_second_painting_and_back_after_a_reload(
     page: Page, given: list[dict[str, Any]]
