@@ -81,6 +81,7 @@ def test_each_half_has_the_colours_of_its_own_painting(paint, objective, stages)
     assert last.in_regions
 
 
+@pytest.mark.slow
 def test_four_paintings_paint_four_strips(paint):
     last = paint(RED, GREEN, BLUE, YELLOW, regions=strips(4), iterations=30)
     pixels = array(last.picture).astype(float)
@@ -91,7 +92,7 @@ def test_four_paintings_paint_four_strips(paint):
         assert int(np.argmin(distances)) == number, (number, painting, distances)
 
 
-@pytest.mark.parametrize("style_loss", ["moments", "gram"])
+@pytest.mark.parametrize("style_loss", ["moments", pytest.param("gram", marks=pytest.mark.slow)])
 def test_the_loss_is_that_of_the_guided_statistics_and_its_gradient_their_slope(
     style_loss, photo, painting, vgg16, reference
 ):

@@ -226,6 +226,7 @@ def test_a_region_comes_back_and_goes_on_with_its_picture_until_its_file_is_gone
         assert not gone[COMPONENTS.more]["interactive"]
 
 
+@pytest.mark.slow
 def test_more_after_a_run_does_not_forget_what_is_marked_on_the_page(every_update: None) -> None:
     visit = Session()
     _, region = mark_halves(visit, keep=draw_half(LEFT))
