@@ -97,18 +97,12 @@ def read_settings(source: images.Source) -> Settings | None:
 
 def is_masked(source: images.Source) -> bool:
     """Return whether a file that save_png or save_jpeg wrote was painted with a mask of what to keep."""
-    try:
-        return json.loads(images.read_text(source, KEY))["masked"] is True
-    except Exception:  # as above
-        return False
+    return _read_record(source).get("masked") is True
 
 
 def is_in_regions(source: images.Source) -> bool:
     """Return whether a file that save_png or save_jpeg wrote was painted by paintings with a region each."""
-    try:
-        return json.loads(images.read_text(source, KEY))["in_regions"] is True
-    except Exception:  # as above
-        return False
+    return _read_record(source).get("in_regions") is True
 
 
 def read_inputs(source: images.Source) -> dict[str, str]:
@@ -116,10 +110,17 @@ def read_inputs(source: images.Source) -> dict[str, str]:
 
     This is the SHA-256 of each file, in hexadecimal, under what it was used as: photo, painting, keep, weights.
     """
+    inputs = _read_record(source).get("inputs")
+    return inputs if isinstance(inputs, dict) else {}
+
+
+def _read_record(source: images.Source) -> dict[str, Any]:
+    """Return what is recorded inside a file, or nothing. It may come from anybody."""
     try:
-        return dict(json.loads(images.read_text(source, KEY))["inputs"])
-    except Exception:  # as above
+        record = json.loads(images.read_text(source, KEY))
+    except Exception:  # decoders raise nearly any exception on bad data
         return {}
+    return record if isinstance(record, dict) else {}
 
 
 def from_json(text: str) -> Settings | None:

@@ -500,6 +500,7 @@ class Objective:
         self.content_scale = {layer: v[layer] * scale for layer, scale in scales.items()}
         self.keep = keep if keep is not None and keep.any() else None
         self.k = {layer: self._weigh_positions(P) for layer, P in self.P.items()}
+        self.style_k = guide_style(self.keep, regions)
         self.regions = regions
         self.a = [1.0] if regions is None else regions.mean((1, 2, 3)).tolist()
         self.A: list[targets.Targets] = []  # of each region, or of the whole picture
@@ -550,10 +551,9 @@ class Objective:
 
     def _compare_style(self, F: Tensor, layer: str) -> Tensor:
         """Σ_i a_i E of the regions i, each with its own painting; E, if there are none."""
-        guides = guide_style(self.keep, self.regions)
         terms = [
             a * self.style_loss(F, A[layer], None if k is None else losses.resize_mask(k, F.shape[2:]))
-            for a, A, k in zip(self.a, self.A, guides, strict=True)
+            for a, A, k in zip(self.a, self.A, self.style_k, strict=True)
         ]
         return torch.stack(terms).sum()
 
