@@ -7,16 +7,22 @@ import asyncio
 import errno
 import os
 import re
+import secrets
 import sys
 import threading
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 
 from page import storage
-from page.config import DEFAULT_PRESET, ServerConfig
+from page.config import DEFAULT_PRESET, MAX_WAITING, ServerConfig
 from styletransfer import PRESETS, console, tune_process
 from styletransfer.settings import knobs
+
+if TYPE_CHECKING:
+    from page.worker import Request
 
 
 def read_origin(text: str) -> str:
@@ -45,6 +51,31 @@ def read_size(text: str) -> int:
     if not text.isdecimal() or not knob.low <= int(text) <= knob.high:
         raise argparse.ArgumentTypeError(f"{text!r} is no size: choose one from {knob.low:g} to {knob.high:g} pixels")
     return int(text)
+
+
+def read_number(text: str) -> int:
+    """A number from 1 to 100 000. Raises argparse.ArgumentTypeError if it is none."""
+    if not text.isdecimal() or not 0 < int(text) <= 100_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to 100000")
+    return int(text)
+
+
+def explain_painters(options: argparse.Namespace) -> str:
+    """What is wrong with the options for painters on Ray; empty if nothing is."""
+    if not options.painters:
+        return (
+            "--painter-cpus and --painter-gpus need --painters" if options.painter_cpus or options.painter_gpus else ""
+        )
+    if not 0 <= options.painter_gpus <= 64:
+        return "--painter-gpus must be from 0 to 64; 0.5 lets two painters share one"
+    if options.painters.startswith("ray://"):
+        return (
+            "pictures cannot be sent through a Ray Client (ray://): start Ray on this machine as one of the cluster's "
+            "nodes (ray start --address=HOST:6379 --num-cpus=0), and say --painters auto"
+        )
+    if not find_spec("ray"):
+        return "--painters needs Ray: pip install -r requirements-ray.txt"
+    return ""
 
 
 def try_address(host: str, port: int | None) -> None:
@@ -97,6 +128,25 @@ def parse_options() -> argparse.Namespace:
         help=f"longest side of a painting, from {knob.low:g} to {knob.high:g} (default {default})",
     )
     add("--limit", type=float, default=limit, metavar="SECONDS", help="how long a run may take (default %(default)g)")
+    add(
+        "--waiting",
+        type=read_number,
+        default=MAX_WAITING,
+        metavar="N",
+        help="how many visitors may wait for their turn (default %(default)d)",
+    )
+    add(
+        "--painters",
+        metavar="ADDRESS",
+        help="paint with Ray: on this machine (ray), or in the cluster at this address, as one of its nodes",
+    )
+    add(
+        "--painter-cpus",
+        type=read_number,
+        metavar="N",
+        help="processor cores of each of Ray's painters (default: all of its machine)",
+    )
+    add("--painter-gpus", type=float, default=0.0, metavar="N", help="GPUs of each of Ray's painters (default 0)")
     add("--weights", metavar="FILE", type=Path, help="paint with the VGG-19 in this .pth or .safetensors file")
     options = parser.parse_args()
     if options.weights and not options.weights.is_file():
@@ -116,12 +166,35 @@ def parse_options() -> argparse.Namespace:
         httpx.Client().close()
     except (ImportError, ValueError, httpx.InvalidURL) as error:
         parser.error(f"a proxy in the environment (http_proxy, https_proxy, all_proxy) cannot be used: {error}")
+    if said := explain_painters(options):
+        parser.error(said)
     options.host = (options.host or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1").strip("[]")
     try:
         try_address(options.host, options.port)
     except ValueError as error:
         parser.error(str(error))
     return options
+
+
+def start_painters(options: argparse.Namespace, config: ServerConfig, warm_up_requests: list[Request]) -> None:
+    """Let Ray's painters have the work of this page. Exits if no cluster can be reached."""
+    # Ray reads these when it is imported.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if options.painters == "ray":  # its ports trust whoever has the token, and are reached from this machine only
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    from page import ray_painters
+    from page.queue import QUEUE
+
+    try:
+        ray_painters.connect(options.painters)
+    except ConnectionError as error:
+        print(f"{error}: start it with ray start --head, or say --painters ray.", file=sys.stderr)
+        sys.exit(2)
+    ray_painters.RayPainters(
+        QUEUE, cpus=options.painter_cpus, gpus=options.painter_gpus, config=config, requests=warm_up_requests
+    ).start()
 
 
 def main() -> None:
@@ -135,8 +208,9 @@ def main() -> None:
     os.environ["GRADIO_SERVER_NAME"] = "127.0.0.1" if ":" in options.host else options.host
     with storage.create_folder() as folder:
         # Only now, since Gradio and torch read their environment when they are imported.
-        from page import layout, server, worker
+        from page import layout, run, server, worker
         from page.examples import examples
+        from page.queue import QUEUE
         from page.session import VISITS
         from page.sketches import sketch_settings
         from page.weights_download import Vgg19Download
@@ -149,6 +223,15 @@ def main() -> None:
         if worker.ZERO_GPU:
             backbones.load(vgg19_file=config.vgg19_file)  # at launch ZeroGPU takes what its workers will get
         server.log_to_stderr()
+        QUEUE.max_waiting = options.waiting
+        photo, painting, _ = examples()[0]
+        settings = config.limit_size(PRESETS[config.preset])
+        warm_up_requests = [
+            worker.Request(photo, (painting,), settings, folder=Path(), config=config)
+            for settings in (settings, sketch_settings(settings, config))
+        ]
+        if options.painters:
+            start_painters(options, config, warm_up_requests)
         storage.keep_room(folder, VISITS.files)
         page = layout.build(config, download)
         try:
@@ -174,14 +257,8 @@ def main() -> None:
                 raise
             print(said, file=sys.stderr)
             sys.exit(2)
-        if not worker.ZERO_GPU:
-            photo, painting, _ = examples()[0]
-            settings = config.limit_size(PRESETS[config.preset])
-            requests = [
-                worker.Request(photo, (painting,), settings, folder=Path(), config=config)
-                for settings in (settings, sketch_settings(settings, config))
-            ]
-            threading.Thread(target=worker.warm_up, args=requests, daemon=True).start()
+        if not worker.ZERO_GPU and not options.painters:
+            threading.Thread(target=run.warm_up, args=warm_up_requests, daemon=True).start()
         page.block_thread()
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from styletransfer.settings import PRESETS, Settings
 
 DEFAULT_PRESET = next(iter(PRESETS))
+MAX_WAITING = 8
+"""How many may wait for their turn, unless the server is started with another number."""
 
 
 @dataclass(frozen=True)

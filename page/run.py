@@ -12,13 +12,13 @@ from typing import Any, Generic, TypeVar
 
 import gradio as gr
 
-from styletransfer import Losses
+from styletransfer import Losses, Resume
 
-from . import worker
+from . import metrics, worker
 from .film import TimeLapse
 from .queue import DURATIONS, QUEUE, Entry, Place
 from .results import SavedResult
-from .worker import Failure, Request, RunControl, RunEnd, Update
+from .worker import Failure, PainterLostError, Request, RunControl, RunEnd, Update
 
 GRACE_SECONDS = 20.0  # how long a run goes on when its connection is lost
 RETURN_SECONDS = 1.5  # how long it goes on when its tab says that it is closed; it may only be reloading
@@ -26,15 +26,30 @@ MAX_PAUSE_SECONDS = 120.0  # other visitors may be waiting
 SECONDS_PER_LOOK = 0.1  # whether one that waits was stopped or left
 SECONDS_PER_SIGN = 0.5  # a watcher gets something at least this often, and Gradio then notices who has left
 RUNS: set[Run] = set()  # those that are on, or wait for their turn
+PAINTER_LOST = "The machine that painted this was lost; another went on from its last picture."
 OUTCOMES = {RunEnd.FINISHED: "finished", RunEnd.STOPPED: "stopped"}
 log = logging.getLogger(__name__)
 Shown = TypeVar("Shown")
 
 
 def log_job(size: Any, preset: str, seconds: float, evaluations: int, outcome: str) -> None:
-    """Write the one line that the log has for each run, or for a request that is refused."""
+    """Count a run, or a request that is refused, and write the one line that the log has for it."""
+    metrics.count_run(outcome, seconds)
     facts = size, preset, seconds, evaluations, outcome
     log.info("job size=%s preset=%s seconds=%.1f evaluations=%d outcome=%s", *facts)
+
+
+def go_on_from(update: Update, request: Request) -> Request:
+    """Return a request for what was still to be painted of another after its last update.
+
+    The picture of a print is sent reduced, so its larger sizes begin again from that.
+    """
+    file = str(request.folder / "last.png")
+    update.picture.save(file, compress_level=1)
+    if update.size > max(update.picture.size):
+        return request._replace(init_image=file, settings=update.settings, resume=None)
+    remaining = max(1, update.iterations - update.iteration)
+    return request._replace(settings=update.settings, resume=Resume(file, update.size, update.iteration, remaining))
 
 
 class Watched(Generic[Shown]):
@@ -144,6 +159,7 @@ class Run(Watched[Update]):
         self.has_begun = False  # its turn has come
         self.was_abandoned = False  # before its turn came
         self._was_paused_for_long = False
+        self._lost_note = ""
         self.request = request
         self._save, self._preset = save, preset
         self._outcome = "failed"
@@ -173,18 +189,15 @@ class Run(Watched[Update]):
         assert self._entry
         began = math.inf
         try:
-            while not self._entry.wait_for_turn(SECONDS_PER_LOOK):
-                self._stop_if_abandoned()
-                if self.control.stopped:
-                    self.was_abandoned = self.is_abandoned
-                    self._outcome = "left" if self.was_abandoned else "stopped"
-                    return
+            if not self._wait_for_turn():
+                self.was_abandoned = self.is_abandoned
+                self._outcome = "left" if self.was_abandoned else "stopped"
+                return
             with self._changed:
                 self.has_begun, began = True, time.monotonic()
-            for update in worker.run(self.request):
-                self._take(update)
-                self._stop_if_abandoned()
-                self._wait_while_paused()
+            request: Request | None = self.request
+            while request:
+                request = self._paint_until_lost(request, self._entry)
         except Exception as error:
             if not isinstance(error, gr.Error):  # it has its sentence
                 log.exception("a run failed")
@@ -200,12 +213,42 @@ class Run(Watched[Update]):
             self.control.forget()
             self._end()
 
+    def _wait_for_turn(self) -> bool:
+        """Wait for a painter; returns False if the visitor stops or leaves first."""
+        assert self._entry
+        while not self._entry.wait_for_turn(SECONDS_PER_LOOK):
+            self._stop_if_abandoned()
+            if self.control.stopped:
+                return False
+        return True
+
+    def _paint_until_lost(self, request: Request, entry: Entry) -> Request | None:
+        """Paint; returns what is left to be painted if the painter is lost and another is there to go on."""
+        try:
+            for update in entry.painter.paint(request):
+                self._take(update)
+                self._stop_if_abandoned()
+                self._wait_while_paused()
+            return None
+        except PainterLostError:
+            metrics.PAINTERS_LOST.inc()
+            entry.change_painter()
+        latest = self._latest
+        if self._wait_for_turn():
+            self._lost_note = PAINTER_LOST if latest else ""
+            return go_on_from(latest, request) if latest else request
+        if latest:
+            self._take(latest._replace(losses=[], marks={}, end=RunEnd.STOPPED))
+        return None
+
     def _take(self, update: Update | Failure) -> None:
         """Add what is new to what watchers see, and save the last picture before they see that it is the last."""
         if isinstance(update, Failure):
             self._outcome = "refused" if update.expected else "failed"
             self._error = gr.Error(update.message, title="Cannot paint this", print_exception=False)
             return
+        if self._lost_note:
+            update = update._replace(notes=(self._lost_note, *update.notes))
         # New objects, since a watcher may be drawing the old ones.
         self.losses = [*self.losses, *update.losses]
         self.marks = {**self.marks, **update.marks}
@@ -237,3 +280,12 @@ class Run(Watched[Update]):
                 self.control.stop()
             time.sleep(0.1)
             self._stop_if_abandoned()
+
+
+def warm_up(*requests: Request) -> None:
+    """Warm up this machine in a turn of its own, which ends when somebody waits: a visitor's run does the same."""
+    turn = QUEUE.join(lambda: None)
+    try:
+        worker.warm_up(requests, lambda: QUEUE.waiting > 0)
+    finally:
+        turn.leave()

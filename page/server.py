@@ -22,12 +22,13 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from . import drop_zones, gradio_patches, link_preview, storage
+from . import drop_zones, gradio_patches, link_preview, metrics, storage
 from .examples import EXAMPLES
 from .queue import QUEUE
 from .session import VISITS
 
 MAX_EVENTS = 1000  # that wait in Gradio's queue, which only passes them on: page/queue.py says who may paint
+MAX_THREADS = 256  # Gradio has 40; each visitor who watches a run, or waits, has one for half a second at a time
 MAX_FILE_BYTES = 20 << 20
 MAX_BODY_BYTES = MAX_FILE_BYTES + (1 << 20)  # a file and the form around it
 MAX_SESSIONS = 1000  # kept in memory, 0.15 MB each; Gradio then drops the one that has been idle longest
@@ -194,8 +195,9 @@ async def fetch_or_explain(url: str) -> httpx.Response:
 
 
 async def health(_: Request) -> JSONResponse:
-    """Tell a load balancer that the page answers, and whether it is painting."""
-    return JSONResponse({"status": "ok", "painting": QUEUE.is_busy})
+    """Tell a load balancer that the page answers, whether it is painting, and for how many."""
+    numbers = {"painters": len(QUEUE.painters), "runs": QUEUE.painting, "waiting": QUEUE.waiting}
+    return JSONResponse({"status": "ok", "painting": QUEUE.is_busy, **numbers})
 
 
 async def tell_visit(request: Request) -> Response:
@@ -232,10 +234,12 @@ def launch(page: gr.Blocks, allowed_origins: Collection[str] = (), **options: An
     gradio_patches.replace_tags(link_preview.describe_link)
     return page.queue(max_size=MAX_EVENTS).launch(
         max_file_size=MAX_FILE_BYTES,
+        max_threads=MAX_THREADS,
         allowed_paths=[str(EXAMPLES)],
         app_kwargs={
             "routes": [
                 Route("/health", health),
+                Route("/metrics", metrics.send_metrics),
                 Route("/visit/{what:str}", tell_visit, methods=["POST"]),
                 Route("/preview/{name:str}", link_preview.send_picture),
             ],

@@ -17,11 +17,11 @@ import gradio as gr
 
 from styletransfer import PRESETS, Settings
 
-from . import worker
+from . import metrics
 from .config import ServerConfig
 from .queue import DURATIONS, QUEUE, Entry, Place
 from .run import OUTCOMES, SECONDS_PER_LOOK, Watched, log_job
-from .worker import Failure, Request, RunControl, RunEnd, Update
+from .worker import Failure, Painter, PainterLostError, Request, RunControl, RunEnd, Update
 
 SKETCH = "sketch"  # in place of a preset's name, in the log and in estimates
 SKETCH_SIZE = 384  # pixels of the long side: at 256, woodcut and mosaic cannot be told from their photo
@@ -115,12 +115,19 @@ class Sketches(Watched[Wall]):
                 self.wall = self.wall._replace(painting=number)
                 if number:
                     self._entry.go_behind()
-                while not self._entry.wait_for_turn(SECONDS_PER_LOOK):
+                is_painted = False
+                while not is_painted:
+                    while not self._entry.wait_for_turn(SECONDS_PER_LOOK):
+                        if self._must_end():
+                            return
+                    try:
+                        self._paint(self._entry.painter, number, painting)
+                        is_painted = True
+                    except PainterLostError:
+                        metrics.PAINTERS_LOST.inc()
+                        self._entry.change_painter()
                     if self._must_end():
                         return
-                self._paint(number, painting)
-                if self._must_end():
-                    return
         except gr.Error as error:  # it has its sentence
             self.end = str(error.message)
         except OSError:
@@ -133,13 +140,13 @@ class Sketches(Watched[Wall]):
             self.control.forget()
             self._end()
 
-    def _paint(self, number: int, painting: str) -> None:
-        """Paint one of them. Raises gr.Error, or OSError if it cannot be saved."""
+    def _paint(self, painter: Painter, number: int, painting: str) -> None:
+        """Paint one of them. Raises gr.Error, PainterLostError, or OSError if it cannot be saved."""
         began, outcome, steps = time.monotonic(), "failed", 0
         folder = self.control.folder
         request = Request(self.photo, (painting,), self._settings, folder, keep=self.keep, config=self._config)
         try:
-            for update in worker.run(request):
+            for update in painter.paint(request):
                 if isinstance(update, Failure):
                     outcome = "refused" if update.expected else "failed"
                     if self.control.stopped:  # before its first step

@@ -1,6 +1,7 @@
-"""A run across a process boundary: a Request goes in, Updates come out, and a RunControl reaches it through files.
+"""A run as the page sees it: a Request goes to a Painter, Updates come back, and a RunControl steers and stops it.
 
-On a ZeroGPU Space the GPU belongs to another process. The request is pickled into it, and each update out of it.
+Here is also the painter of this machine. On a ZeroGPU Space the GPU belongs to another process: the request is pickled
+into it, and each update out of it. Painters on other machines are in ray_painters.py.
 """
 
 from __future__ import annotations
@@ -9,20 +10,19 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from enum import Enum, auto
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import gradio as gr
 from PIL import Image
 
-from styletransfer import Frame, Losses, Settings, StyleTransferError, backbones, metadata, stylize
+from styletransfer import Frame, Losses, Resume, Settings, StyleTransferError, backbones, metadata, stylize
 
 from .config import ServerConfig
-from .queue import QUEUE
 
 SECONDS_PER_UPDATE = 0.4  # sending images more often costs more time than it is worth
 WATCHED_SIZE = 1024  # pixels of the long side of a picture that is sent while the run goes on
@@ -82,6 +82,7 @@ class Request(NamedTuple):
     init_image: str | None = None
     keep: str | None = None  # a mask of the photo, white where it is kept
     region: str | None = None  # a mask of the photo, white where the second painting paints
+    resume: Resume | None = None  # where another painter was lost in this run
     config: ServerConfig = ServerConfig()
 
     @property
@@ -128,6 +129,29 @@ class Failure(NamedTuple):
     expected: bool  # whether it is due to the request, and not to this machine
 
 
+class PainterLostError(Exception):
+    """A painter ended in the middle of a run, or before it. Another may go on."""
+
+
+class Painter(Protocol):
+    """What the page asks of whoever paints, one run at a time.
+
+    The visitor's words to the run are in the RunControl of `request.folder`: a painter looks there for settings and for
+    "stop" between two steps, or carries them to where it paints.
+    """
+
+    def paint(self, request: Request) -> Iterator[Update | Failure]:
+        """Paint. The last value says how the run ended, or why it failed. Raises PainterLostError, or gr.Error."""
+
+
+class LocalPainter:
+    """Paints on this machine."""
+
+    def paint(self, request: Request) -> Iterator[Update | Failure]:
+        """Paint, in another process where the GPU belongs to one."""
+        return run(request)
+
+
 def gpu_seconds(request: Request) -> int:
     """Return the seconds to ask of a ZeroGPU: few, since it checks them against the visitor's quota before the run."""
     return min(120, 15 + round(request.settings.iterations * request.settings.size**2 * 2e-7))
@@ -153,6 +177,7 @@ def run_here(request: Request) -> Iterator[Update | Failure]:
     searching = False  # for neighbours, or in the tiles of a print: the frame before comes again
     was_announced = False  # how long a print takes
     notes: tuple[str, ...] = ()
+    first = request.resume.iteration if request.resume else 0
 
     def make_update(frame: Frame, end: RunEnd | None, message: str = "") -> Update:
         return Update(
@@ -184,10 +209,11 @@ def run_here(request: Request) -> Iterator[Update | Failure]:
             init_image=request.init_image,
             keep=request.keep,
             regions=request.regions,
+            resume=request.resume,
         )
         while not end:
             found = frames.send(control.receive() if frame or searching else None)
-            searching = found.iteration == (frame.iteration if frame else 0)
+            searching = found.iteration == (frame.iteration if frame else first)
             if searching and not frame:
                 if control.stopped:
                     raise StyleTransferError("Stopped before the first step.")
@@ -225,6 +251,17 @@ def run_here(request: Request) -> Iterator[Update | Failure]:
         yield make_update(frame, RunEnd.STOPPED, message) if frame else Failure(message, expected)
 
 
+def warm_up(requests: Sequence[Request], should_end: Callable[[], bool]) -> None:
+    """Load the weights and time the convolutions' routes by one step in each stage, so that no visitor waits for it."""
+    for request in requests:
+        settings = replace(request.settings, iterations=request.settings.stages)
+        with suppress(StyleTransferError):  # whoever tries it again will see the error
+            backbone, _ = backbones.load(settings.backbone, request.config.vgg19_file, settings.precision)
+            frames = stylize(request.photo, request.paintings, settings, backbone=backbone)
+            while not should_end() and next(frames, None):
+                pass
+
+
 def on_gpu(task: Callable[[Request], Iterator[Any]]) -> Callable[[Request], Iterator[Any]]:
     """Return `task` as it is run where the GPU is: in another process on a ZeroGPU Space, in this one elsewhere."""
     if not os.environ.get("SPACE_ID"):
@@ -255,21 +292,3 @@ def end_with_last_update(updates: Iterator[Update | Failure]) -> Iterator[Update
 
 
 run = on_gpu(run_here)
-
-
-def warm_up(*requests: Request) -> None:
-    """Load the weights and choose the convolutions' routes, so that the first visitor need not wait for them.
-
-    It computes one step in each stage, and ends as soon as there is a visitor's run, which does the same.
-    """
-    turn = QUEUE.join(lambda: None)
-    try:
-        for request in requests:
-            settings = replace(request.settings, iterations=request.settings.stages)
-            with suppress(StyleTransferError):  # whoever tries it again will see the error
-                backbone, _ = backbones.load(settings.backbone, request.config.vgg19_file, settings.precision)
-                frames = stylize(request.photo, request.paintings, settings, backbone=backbone)
-                while not QUEUE.is_waited_for and next(frames, None):
-                    pass
-    finally:
-        turn.leave()

@@ -28,14 +28,16 @@ from .settings import PRESETS, Settings
 if TYPE_CHECKING:
     from .losses import Losses
     from .optimize import Frame, stylize
+    from .problem import Resume
 
-_NEED_TORCH = {"Frame": "optimize", "Losses": "losses", "stylize": "optimize"}
+_NEED_TORCH = {"Frame": "optimize", "Losses": "losses", "Resume": "problem", "stylize": "optimize"}
 
 __all__ = [
     "PRESETS",
     "Frame",
     "Losses",
     "PictureError",
+    "Resume",
     "Settings",
     "SettingsError",
     "StyleTransferError",

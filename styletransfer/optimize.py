@@ -26,7 +26,7 @@ from .cpu import memory
 from .errors import SettingsError
 from .lbfgs import LBFGS, LeanLBFGS
 from .losses import Losses, Sums
-from .problem import Problem
+from .problem import Problem, Resume
 from .schedule import PRINT_LAYERS, Stage
 from .settings import Settings
 from .tiles import Tile
@@ -135,6 +135,7 @@ def stylize(
     init_image: images.Source | None = None,
     keep: images.Source | None = None,
     regions: Sequence[images.Source | None] | None = None,
+    resume: Resume | None = None,
 ) -> Generator[Frame, Settings | None, None]:
     """Paint the photo `content` in the manner of the painting `style`; yields a Frame for every iteration.
 
@@ -151,6 +152,7 @@ def stylize(
             little. One that is black all over is ignored.
         regions: For each painting, a mask of the photo that is white where this one paints, or None for one painting
             at most, which paints the rest. See masks.read_regions.
+        resume: Where a run with the same arguments was when it was lost. This one goes on from there, and counts on.
 
     Raises PictureError, SettingsError or WeightsError before the first Frame, and SettingsError later if weights that
     were sent are too large.
@@ -171,6 +173,8 @@ def stylize(
         init_image=images.load(init_image).image if init_image is not None else None,
         keep=mask,
         regions=found.weights,
+        resume=resume,
+        last_picture=images.load(resume.picture).image if resume else None,
     )
     backbone.check(problem.layers)
     problem.check_memory()
@@ -201,7 +205,7 @@ class _Run:
         self.stages = problem.plan_stages()
         self.is_print = self.stages[-1].in_tiles
         self.bases = self.make_bases()
-        self.iteration = 0
+        self.iteration = problem.resume.iteration if problem.resume else 0
         self.skipped = 0  # iterations that early stops have left out
         self.time_left = TimeLeft()
         self.last_frame: Frame | None = None
@@ -210,12 +214,13 @@ class _Run:
         """Run the stages; each starts from the best image of the one before."""
         if self.is_print:
             yield self.announce()
-        x = self.problem.initial_image(self.stages[0])
-        for number, stage in enumerate(self.stages):
+        first = next(number for number, stage in enumerate(self.stages) if stage.iterations)
+        x = self.problem.initial_image(self.stages[first])
+        for number, stage in enumerate(self.stages[first:], first):
             if stage.in_tiles:
                 x = yield from self.optimize_in_tiles(number, x)
                 continue
-            if number:
+            if number > first:
                 x = upsample_change(x, *self.bases[number - 1 : number + 1])
             x = yield from self.optimize_stage(number, x)
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from .schedule import (
     is_print,
     may_be_shallow,
     plan_print,
+    plan_rest,
     plan_stages,
 )
 from .settings import STEERABLE, Settings
@@ -49,12 +50,22 @@ BAND_ROWS = 256
 """So many rows of a print are converted at once."""
 
 
+class Resume(NamedTuple):
+    """Where a run was when the machine that painted it was lost; another goes on from there."""
+
+    picture: images.Source  # of its last frame
+    size: int  # long side of the stage, in pixels
+    iteration: int  # how many were done
+    remaining: int  # how many were still to come
+
+
 @dataclass(frozen=True)
 class Problem:
     """A content image and one or two style images to be mixed, with the settings and the backbone that compare them.
 
     `init_image` is a painted image to continue from, or None. `keep` is a mask, of mode L and of any size: what
-    is white in it stays more like the content image. `regions` are those of masks.Regions.
+    is white in it stays more like the content image. `regions` are those of masks.Regions. `resume` says how far an
+    interrupted run of the same problem was, and `last_picture` is what it had painted.
     """
 
     content: Image.Image
@@ -64,6 +75,8 @@ class Problem:
     init_image: Image.Image | None = None
     keep: Image.Image | None = None
     regions: tuple[Image.Image, ...] = ()
+    resume: Resume | None = None
+    last_picture: Image.Image | None = None
 
     def steer(self, settings: Settings) -> Problem:
         """Return the same problem with the STEERABLE values of `settings`; its other values change nothing."""
@@ -139,14 +152,15 @@ class Problem:
         return content if self.settings.objective == "gram" else self.keep_mask(size) * content
 
     def initial_image(self, stage: Stage) -> Tensor:
-        """The image to start `stage` from, (1, 3, H, W): `init_image`, the content image, or white noise from the seed.
+        """The image to start `stage` from, (1, 3, H, W): what was painted before, the photo, or noise from the seed.
 
         A print that goes on from `init_image` enlarges it: here it has its own size.
         """
-        own_size = max(self.init_image.size) if self.init_image else stage.size
+        painted = self.last_picture or self.init_image
+        own_size = max(painted.size) if painted else stage.size
         content = self.content_image(min(stage.size, own_size) if stage.in_tiles else stage.size)
-        if self.init_image:
-            image, _ = colour.prepare(self.init_image, self.init_image, self.settings.colours)
+        if painted:
+            image, _ = colour.prepare(painted, painted, self.settings.colours)
             return images.to_tensor(image, (content.shape[3], content.shape[2])).to(content.device)
         if self.settings.init == "content":
             return content
@@ -155,6 +169,11 @@ class Problem:
         return noise.to(content.device)
 
     def plan_stages(self) -> list[Stage]:
+        """Plan the stages, without what is done of an interrupted run. Raises as plan_all."""
+        stages = self.plan_all()
+        return plan_rest(stages, self.resume.size, self.resume.remaining) if self.resume else stages
+
+    def plan_all(self) -> list[Stage]:
         """Plan the stages, leaving out those at which the style image's pattern has vanished.
 
         The next stage then gets a quarter of their iterations, up to MAX_COARSE_ITERATIONS in all. A run that continues

@@ -49,6 +49,17 @@ class Stage(NamedTuple):
         return self.iterations * self.size**2
 
 
+def plan_rest(stages: list[Stage], size: int, remaining: int) -> list[Stage]:
+    """Leave out what is done of a run that was interrupted in the stage of `size`, with `remaining` iterations to go.
+
+    Stages that are over stay, with no iterations.
+    """
+    later = sum(stage.iterations for stage in stages if stage.size > size)
+    left = {stage.size: 0 if stage.size < size else stage.iterations for stage in stages}
+    left[size] = max(0, remaining - later)
+    return [stage._replace(iterations=left[stage.size]) for stage in stages]
+
+
 def halve_print(settings: Settings) -> list[int]:
     """Return the size and its halves, down to the first below MAX_WHOLE_SIZE, at which a print is composed.
 

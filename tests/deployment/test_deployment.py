@@ -241,10 +241,10 @@ def test_an_upload_without_a_network_is_refused_in_one_sentence(environment: dic
 def test_the_page_warms_up_once_it_is_open_but_not_on_a_zero_gpu(zero_gpu: str) -> None:
     script = """
 import time, gradio, app
-from page import worker
+from page import run
 from styletransfer import backbones, weights
 gradio.Blocks.block_thread = lambda page: time.sleep(1)
-worker.warm_up = lambda *requests: print("warms up", [request.settings.size for request in requests])
+run.warm_up = lambda *requests: print("warms up", [request.settings.size for request in requests])
 backbones.load = lambda vgg19_file: None
 weights.cached_vgg19 = lambda: app.Path("vgg19.pth")
 app.main()

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from styletransfer import PRESETS, Frame, Settings, SettingsError, neighbours, stylize
+from styletransfer import PRESETS, Frame, Resume, Settings, SettingsError, neighbours, stylize
 from styletransfer.schedule import MAX_NEIGHBOURS_SIZE, PRINT_ITERATIONS, plan_stages
-from tests.data import one_sentence
+from tests.data import PAINTING, PHOTO, one_sentence
 from tests.engine.test_optimize import array, quick
 
 
@@ -206,3 +206,32 @@ def test_colours_sent_while_neighbours_are_painted_search_again_and_lose_nothing
     rest = [frame for frame in run if frame is not last]
     assert [frame.iteration for frame in rest] == [3, 4, 5, 6]
     assert {frame.settings.colours for frame in rest} == {"luminance"}
+
+
+@pytest.mark.parametrize("objective", ["auto", "gram"])
+def test_a_run_that_was_lost_goes_on_from_its_last_picture_and_counts_on(photo, painting, vgg16, objective):
+    settings = quick(objective=objective, size=192, stages=2, iterations=12, content_weight=1.0)
+    whole = list(stylize(photo, painting, settings, vgg16))
+    lost = next(frame for frame in whole if frame.size == 192 and frame.iteration >= 8)
+    resume = Resume(lost.picture, lost.size, lost.iteration, lost.iterations - lost.iteration)
+    rest = [
+        frame
+        for frame in stylize(photo, painting, settings, vgg16, resume=resume)
+        if not math.isnan(frame.losses.total)
+    ]
+    assert [frame.iteration for frame in rest] == list(range(lost.iteration + 1, whole[-1].iteration + 1))
+    assert {(frame.size, frame.style_loss, frame.iterations) for frame in rest} == {(192, lost.style_loss, 12)}
+    assert np.abs(array(rest[0].picture) - array(lost.picture)).mean() < 3, "but for the rounding to 8 bits"
+    assert rest[-1].losses.total < rest[0].losses.total < whole[-4].losses.total * 2
+
+
+def test_a_run_that_was_lost_in_a_coarse_stage_has_the_finer_ones_still_to_come(vgg16):
+    settings = quick(objective="auto", size=384, stages=2, iterations=24)
+    whole = [frame for frame in stylize(PHOTO, PAINTING, settings, vgg16) if frame.iteration]
+    lost = next(frame for frame in whole if frame.iteration == 6)
+    resume = Resume(lost.picture, lost.size, lost.iteration, lost.iterations - lost.iteration)
+    rest = {frame.iteration: frame for frame in stylize(PHOTO, PAINTING, settings, vgg16, resume=resume)}
+    del rest[6]  # while neighbours are searched
+    assert [(number, frame.size) for number, frame in rest.items()] == [(f.iteration, f.size) for f in whole[6:]]
+    assert {frame.size for frame in rest.values()} == {192, 384}
+    assert rest[24].losses.total == pytest.approx(whole[-1].losses.total, rel=0.05)

@@ -16,7 +16,7 @@ import pytest
 from gradio_client import Client
 
 from benchmarks import soak
-from page import worker
+from page import run, worker
 from page.examples import EXAMPLES
 from page.queue import QUEUE, Entry
 from page.worker import Request
@@ -59,7 +59,7 @@ def test_visits_in_a_row_leave_the_memory_flat() -> None:
 
 def warm_up(painting: Path) -> None:
     settings = Settings(size=192, stages=2)
-    worker.warm_up(Request(photo=str(PHOTO), paintings=(str(painting),), settings=settings, folder=Path()))
+    run.warm_up(Request(photo=str(PHOTO), paintings=(str(painting),), settings=settings, folder=Path()))
 
 
 def test_the_first_visitor_does_not_wait_for_the_weights(evaluations: Counter[str]) -> None:

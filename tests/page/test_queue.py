@@ -15,11 +15,12 @@ import gradio as gr
 import pytest
 
 from page import handlers, run, worker
+from page.config import MAX_WAITING
 from page.examples import styles
-from page.queue import MAX_WAITING, Durations, Place, Queue, QueueFullError
+from page.queue import Durations, Place, Queue, QueueFullError
 from page.session import Session
 from page.status import describe_place
-from page.worker import Request, RunControl, RunEnd, Update
+from page.worker import LocalPainter, Request, RunControl, RunEnd, Update
 from styletransfer import PRESETS, Settings
 from tests.data import PAINTING, PHOTO
 from tests.page.helpers import COMPONENTS, HANDLERS, SMALL, Pressed, make_update, paint, uploaded
@@ -33,7 +34,7 @@ def unknown() -> None:
 
 
 def test_turns_come_in_the_order_of_coming_and_one_at_a_time() -> None:
-    waiting, order, together = Queue(), list[int](), Counter[str]()
+    waiting, order, together = Queue(LocalPainter()), list[int](), Counter[str]()
     entries = [waiting.join(unknown) for _ in range(6)]
 
     def take_turn(number: int) -> None:
@@ -54,7 +55,7 @@ def test_turns_come_in_the_order_of_coming_and_one_at_a_time() -> None:
 
 
 def test_one_who_comes_when_too_many_wait_is_refused_at_once_and_let_in_when_one_has_left() -> None:
-    waiting = Queue()
+    waiting = Queue(LocalPainter())
     entries = [waiting.join(unknown) for _ in range(1 + MAX_WAITING)]
     with pytest.raises(QueueFullError, match="busy, and 8 wait already: try again"):
         waiting.join(unknown)
@@ -63,7 +64,7 @@ def test_one_who_comes_when_too_many_wait_is_refused_at_once_and_let_in_when_one
 
 
 def test_a_place_says_how_many_wait_before_and_how_long_they_will_take() -> None:
-    waiting, seconds = Queue(), [12.0, 30.0, 5.0, 7.0]
+    waiting, seconds = Queue(LocalPainter()), [12.0, 30.0, 5.0, 7.0]
     entries = [waiting.join(lambda number=number: seconds[number]) for number in range(4)]  # type: ignore[misc]
     assert [entry.place for entry in entries] == [None, Place(0, 12.0), Place(1, 42.0), Place(2, 47.0)]
     seconds[0] = 4.0
@@ -75,14 +76,14 @@ def test_a_place_says_how_many_wait_before_and_how_long_they_will_take() -> None
 
 
 def test_nothing_is_said_about_seconds_while_one_of_those_before_is_unknown() -> None:
-    waiting = Queue()
+    waiting = Queue(LocalPainter())
     for seconds in (lambda: 3.0, unknown):
         waiting.join(seconds)
     assert waiting.join(unknown).place == Place(1, None)
 
 
 def test_one_who_goes_behind_lets_all_others_go_first_and_two_of_them_take_turns() -> None:
-    waiting, order = Queue(), list[str]()
+    waiting, order = Queue(LocalPainter()), list[str]()
     entries = {name: waiting.join(unknown) for name in ("sketches", "one", "others", "two")}
     while any(name in order[-2:] for name in ("one", "two")) or len(order) < 4:
         name = next(name for name, entry in entries.items() if entry.wait_for_turn(0))
@@ -95,7 +96,7 @@ def test_one_who_goes_behind_lets_all_others_go_first_and_two_of_them_take_turns
 
 
 def test_one_who_goes_behind_keeps_a_place_in_a_full_queue() -> None:
-    waiting = Queue()
+    waiting = Queue(LocalPainter())
     entries = [waiting.join(unknown) for _ in range(1 + MAX_WAITING)]
     entries[0].go_behind()
     assert entries[0].place == Place(MAX_WAITING - 1, None)
@@ -157,7 +158,7 @@ def painter(monkeypatch: pytest.MonkeyPatch) -> Iterator[Painter]:
     """What paints, in an empty queue. Runs that are left over when the test ends are stopped."""
     painter = Painter()
     monkeypatch.setattr(worker, "run", painter.paint)
-    monkeypatch.setattr(run, "QUEUE", Queue())
+    monkeypatch.setattr(run, "QUEUE", Queue(LocalPainter()))
     monkeypatch.setattr(run, "DURATIONS", Durations())
     yield painter
     for left_over in list(run.RUNS):
@@ -323,3 +324,52 @@ def test_two_jobs_of_a_program_at_once_each_end_with_a_picture_of_their_own(pain
     wait_until(lambda: not run.RUNS)  # both are over before anybody looks
     ends = [list(job)[-1][COMPONENTS.download] for job in jobs]
     assert [Path(file).name for file in ends] == ["cat-woodcut.png", "cat-woodcut-2.png"]
+
+
+# Several painters
+
+
+def test_as_many_have_a_turn_as_there_are_painters_and_one_who_comes_later_takes_work_at_once() -> None:
+    one, two = LocalPainter(), LocalPainter()
+    waiting = Queue(one)
+    entries = [waiting.join(unknown) for _ in range(3)]
+    assert [entry.wait_for_turn(0) for entry in entries] == [True, False, False]
+    waiting.add(two)
+    assert [entry.wait_for_turn(0) for entry in entries] == [True, True, False]
+    assert {entries[0].painter, entries[1].painter} == {one, two}
+    entries[0].leave()
+    assert entries[2].painter is one
+
+
+def test_a_painter_that_is_dismissed_gets_no_more_work_and_whoever_it_painted_for_is_next() -> None:
+    one, two = LocalPainter(), LocalPainter()
+    waiting = Queue(one, two)
+    first, second, third = (waiting.join(unknown) for _ in range(3))
+    lost = first.painter
+    first.change_painter()
+    assert first.place == Place(0, None), "before the third, who came later"
+    assert third.place == Place(1, None)
+    second.leave()
+    assert first.painter is not lost
+    first.leave()
+    assert third.painter is not lost
+    assert waiting.painters == (third.painter,)
+
+
+def test_the_seconds_of_a_place_follow_the_number_of_painters() -> None:
+    waiting = Queue(LocalPainter(), LocalPainter())
+    entries = [waiting.join(lambda left=left: left) for left in (10.0, 30.0, 15.0, 5.0, 1.0)]  # type: ignore[misc]
+    # The third begins after 10 s and ends after 25, before the second one: then the fourth begins.
+    assert [entry.place for entry in entries[2:]] == [Place(0, 10.0), Place(1, 25.0), Place(2, 30.0)]
+    waiting.add(LocalPainter())
+    assert [entry.place for entry in entries[2:]] == [None, Place(0, 10.0), Place(1, 15.0)]
+
+
+def test_nobody_is_told_seconds_while_there_is_no_painter_and_all_begin_when_there_are() -> None:
+    waiting = Queue(max_waiting=2)
+    one, two = waiting.join(lambda: 3.0), waiting.join(lambda: 3.0)
+    assert one.place == Place(0, None)
+    with pytest.raises(QueueFullError, match="busy, and 2 wait already"):
+        waiting.join(unknown)
+    waiting.add(LocalPainter())
+    assert one.wait_for_turn(0) and two.place == Place(0, 3.0)

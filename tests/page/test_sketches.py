@@ -16,7 +16,7 @@ from page import run, sketches, worker
 from page.examples import styles
 from page.queue import QUEUE, Durations, Queue
 from page.session import VISITS, Session
-from page.worker import Failure, Request, RunControl, RunEnd, Update
+from page.worker import Failure, LocalPainter, Request, RunControl, RunEnd, Update
 from styletransfer import PRESETS
 from tests.data import PAINTING, PHOTO
 from tests.page.helpers import COMPONENTS, HANDLERS, Pressed, make_update, on_both, paint, positions, slider, uploaded
@@ -51,7 +51,7 @@ class Painter:
 @pytest.fixture
 def painter(monkeypatch: pytest.MonkeyPatch) -> Iterator[Painter]:
     """What paints, in an empty queue of its own."""
-    painter, queue, durations = Painter(), Queue(), Durations()
+    painter, queue, durations = Painter(), Queue(LocalPainter()), Durations()
     monkeypatch.setattr(worker, "run", painter.paint)
     for module in (run, sketches):
         monkeypatch.setattr(module, "QUEUE", queue)
@@ -140,7 +140,7 @@ def test_everybody_else_goes_first_before_each_sketch(painter: Painter) -> None:
 def test_those_who_wait_are_not_shut_out_by_sketches_and_sketches_keep_their_place(
     painter: Painter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("page.queue.MAX_WAITING", 1)
+    monkeypatch.setattr(sketches.QUEUE, "max_waiting", 1)
     session, other = Session(), Session()
     painter.waits_at = 0
     press(session)

@@ -10,7 +10,7 @@ import pytest
 from gradio_client import Client
 from playwright.sync_api import Browser, Page, expect
 
-from page.queue import MAX_WAITING
+from page.config import MAX_WAITING
 from page.run import RUNS
 from tests.data import PHOTO
 from tests.page.helpers import MINUTE, large_request, on_both, only_desktop, paint_example, slider
