@@ -85,9 +85,12 @@ def test_a_style_pressed_during_a_run_is_offered_next_or_now(page: Page, when: s
     press_style(page, "Ink wash")
     expect(page.locator("#offer")).to_contain_text("Ink wash")
     page.locator(f"#paint-{when}").click()
-    expect(page.locator("#offer")).to_be_hidden()
+    if when == "next":
+        expect(page.locator("#offer")).to_contain_text("Next: Ink wash")
+        expect(page.locator("#cancel-next")).to_be_visible()
     expect(page.locator("#strip li")).to_have_count(1)  # the run before has ended, and its picture is kept
-    expect(page.locator("#status")).to_contain_text("Painting:")
+    expect(page.locator("#status")).to_contain_text("The picture before is kept")
+    expect(page.locator("#offer")).to_be_hidden()
     page.get_by_role("button", name="Stop").click()
     expect(page.locator("#status")).to_contain_text("Stopped:")
     expect(page.locator("#strip li")).to_have_count(2)
