@@ -65,7 +65,8 @@ LABORATORY = """<h2>For the curious: how it is done</h2>
 <p>A network that has learned to recognise pictures compares. The painting keeps the content of your photo (α) and takes
 the style of the painting (β), without noise (γ). The curves show each part of that loss fall, step by step.</p>"""
 SECOND_PART = """<h3>A second painting</h3>
-<p>It is mixed in, or paints the part of your photo that you mark for it. <a href="#paint-bar">Back to Paint</a></p>"""
+<p>It is mixed in, or paints the part of your photo that you mark for it.
+<a href="#choose-style">Back to Paint</a></p>"""
 
 LOOK: dict[str, Any] = {
     "theme": THEME,
@@ -202,7 +203,7 @@ def create_components(config: ServerConfig) -> Components:
                         label="Preview of the colours",
                         format="jpeg",
                         interactive=False,
-                        height=120,
+                        height=165,
                         buttons=[],
                         elem_id="preview",
                     )

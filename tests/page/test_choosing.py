@@ -170,6 +170,11 @@ def test_a_finished_picture_is_compared_with_the_photo_and_fills_the_screen(page
     knob, frame = divider.bounding_box(), page.locator("#result .frame").bounding_box()
     assert knob and frame
     y = frame["y"] + frame["height"] / 2
+    assert page.evaluate(
+        """() => { const handle = getComputedStyle(document.querySelector('#result .divider'), '::after');
+                   const [left, width] = [handle.left, handle.width].map(parseFloat);
+                   return left == 22 && width == 44; }"""
+    ), "the handle is whole at the edge of the picture"
     page.mouse.move(frame["x"] + 10, y)
     page.mouse.down()
     page.mouse.move(frame["x"] + frame["width"] / 2, y, steps=4)

@@ -92,7 +92,7 @@ def painted(changes: dict[Any, Any]) -> list[bool]:
 
 
 def said(changes: dict[Any, Any]) -> str:
-    return str(changes[COMPONENTS.wall_text])
+    return str(changes.get(COMPONENTS.wall_text))
 
 
 def last(session: Session) -> dict[Any, Any]:
@@ -300,8 +300,7 @@ def test_forget_all_forgets_the_sketches_too_also_while_they_are_painted(painter
     painter.waits_at = 3
     press(session)
     watching = HANDLERS.watch_sketches(session)
-    while sum(painted(shown := next(watching))) < 3:
-        pass
+    shown = next(changes for changes in watching if COMPONENTS.wall in changes and sum(painted(changes)) == 3)
     changes = HANDLERS.forget_paintings(session, gr.EventData(None, {"ids": [], "all": True}))
     assert not changes[COMPONENTS.wall_part]["visible"]
     assert not list(watching), "it does not come back"
