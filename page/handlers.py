@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import html
 import logging
 import os
 import random
@@ -20,13 +21,22 @@ import gradio as gr
 from PIL import Image
 
 from styletransfer import Settings, StyleTransferError, colour, images, metadata
-from styletransfer.settings import LIKENESS
+from styletransfer.settings import LIKENESS, knobs
 
 from . import share_link
 from .config import DEFAULT_PRESET, ServerConfig
 from .controls import CONTROLS, LABELS, find_preset, get_preset, slider_values, to_settings
 from .drop_zones import READING, File, file_path
-from .examples import FIRST_EXAMPLE, example_name, examples, random_style, sample_photos, style_tiles, styles
+from .examples import (
+    FIRST_EXAMPLE,
+    example_name,
+    examples,
+    random_style,
+    sample_photos,
+    style_name,
+    style_tiles,
+    styles,
+)
 from .paintings import PICTURES, Record, make_record, read_event, read_record
 from .photo_editor import Changes, PhotoEditor
 from .results import SavedResult, name_result
@@ -49,9 +59,11 @@ RESTARTED = (
 )
 FULL_DISK_FOR_ZIP = "The disk of this server is full: save the pictures one by one."
 FULL_DISK = "The disk of this server is full: your change could not be applied."
+CHOOSE_SECOND = '<a href="#second-part">Choose a second painting</a>'
 CHOOSE_PHOTO = "Choose a photo first, or take one of the samples."
 BUSY_VISIT = "A picture of this visit is on, perhaps in another tab: stop it first, or wait for it."
 LOST_PLACE = "Your place in the queue was lost while this page was away: press Paint again."
+KEPT = "The picture before is kept in “Your paintings”."
 SETTINGS_LEFT_OUT = "Some of them are not on this page and were left out; the command line has them all."
 log = logging.getLogger(__name__)
 
@@ -88,6 +100,10 @@ class Components:
     offer_text: gr.Markdown
     paint_next: gr.Button
     paint_now: gr.Button
+    cancel_next: gr.Button
+    second_line: gr.Row  # says what the second painting does, beside Paint
+    second_text: gr.HTML
+    remove_second: gr.Button
     surprise: gr.Button
     likeness: gr.Radio
     preset: gr.Dropdown
@@ -142,9 +158,9 @@ def _describe_painting(record: Record) -> str:
         same = " with the same settings" if record.settings else ""
         sentences = [f"The full picture is no longer on the server; {again} to paint it again{same}."]
     if record.lost_mask:
-        sentences.append("The mask of what it keeps is gone, too: choose these parts again.")
+        sentences.append("The parts that were marked to keep are gone, too: mark them again.")
     if record.lost_region:
-        sentences.append("The region of its second painting is gone, too: mark it again.")
+        sentences.append("The parts that were marked for its second painting are gone, too: mark them again.")
     return " ".join(sentences)
 
 
@@ -448,7 +464,7 @@ class Handlers:
         c = self.components
         last_plot, latest, was_paused, said = 0.0, None, False, ""
         number = session.photo_count - len(session.photos)
-        which = f"Photo {number} of {session.photo_count}" if session.photo_count else ""
+        which = f"Photo {number} of {session.photo_count}" if session.photo_count else KEPT if session.follows else ""
         for update in run.watch():
             is_paused = run.control.paused
             if update and update.end:
@@ -555,10 +571,11 @@ class Handlers:
             raise gr.Error(FULL_DISK, print_exception=False) from error
         if session.sketches:
             session.sketches.stop("Ended, since you began to paint.")
-        session.running, session.wants_next = True, False
+        session.running, session.wants_next, session.follows, session.offered_style = True, False, False, ""
         VISITS.keep(session)
         return {
             **self._enable_buttons(running=True),
+            **self._show_offer(session),
             self.components.status: describe_place(None),
         }
 
@@ -583,12 +600,15 @@ class Handlers:
         session.running = bool(session.run and not session.run.is_over)  # one that was begun meanwhile
         VISITS.keep(session)
         if session.wants_next and not session.running:
-            return {**self._begin(session), self.components.go: secrets.token_hex(4)}
+            changes = {**self._begin(session), self.components.go: secrets.token_hex(4)}
+            session.follows = session.current is not None
+            return changes
         if session.photos and not session.running:
             return self._begin_next_photo(session)
         said = self._notify(self.components.photo, " ".join(session.failures)) if session.failures else {}
         session.photo_count, session.failures = 0, []
-        return {**self._enable_buttons(session.running, can_continue=bool(session.current)), **said}
+        buttons = self._enable_buttons(session.running, can_continue=bool(session.current))
+        return {**buttons, **self._show_offer(session), **said}
 
     def paint_photos(self, session: Session, uploads: list[File] | None, painting: File) -> Changes:
         """Several photos were chosen: paint one after the other, each in a turn of its own.
@@ -635,7 +655,6 @@ class Handlers:
             **self._offer_to_go_on(can_continue and not running),
             c.pause: gr.update(interactive=running, value="Continue" if paused else "Pause"),
             c.stop: gr.update(interactive=running),
-            c.offer: gr.update(visible=False),
             c.try_styles: gr.update(interactive=not running),
             c.several_photos: gr.update(interactive=not running),
         }
@@ -657,8 +676,19 @@ class Handlers:
 
     # Trying all styles
 
-    def try_styles(self, session: Session, photo: File, keep: File, preset: str, *values: Any) -> Changes:
-        """Sketch the photo in every style. Raises gr.Error if it cannot begin."""
+    def try_styles(
+        self,
+        session: Session,
+        photo: File,
+        keep: File,
+        preset: str,
+        *values_and_second_painting: Any,
+    ) -> Changes:
+        """Sketch the photo in every style, with the second painting, or go on with those that are missing.
+
+        The last two inputs are the second painting and its region. Raises gr.Error if it cannot begin.
+        """
+        *values, second_painting, region = values_and_second_painting
         c = self.components
         self._check_is_open(session)
         if session.sketches and not session.sketches.is_over:  # from another tab of the visit
@@ -668,26 +698,33 @@ class Handlers:
             said = "This photo is no longer on the server: choose it again." if path else CHOOSE_PHOTO
             return self._notify(c.photo, said)
         self._check_is_free(session)
+        second_path = file_path(second_painting)
+        if second_path and not Path(second_path).is_file():
+            return self._notify(c.second_painting, "This picture is no longer on the server: choose it again.")
         named = dict(zip(CONTROLS, values, strict=True))
         self.check_ranges(preset, named)
         try:
+            before = session.sketches
             sketches = Sketches(
                 path,
                 [style for style, _ in styles()],
                 to_settings(preset, named),
+                second_painting=second_path,
                 keep=_mask_path(session, photo, keep),
+                region=_mask_path(session, photo, region) if second_path else None,
                 folder=session.folder,
                 control=RunControl(Path(tempfile.mkdtemp(dir=session.folder))),
                 config=self.config,
                 grace=GRACE_SECONDS,
             )
+            goes_on = bool(before and sketches.take_over(before))
             sketches.start()
         except OSError as error:
             raise gr.Error(FULL_DISK, print_exception=False) from error
         except StyleTransferError as error:  # too many wait
             return {c.wall_part: gr.update(visible=True), c.wall_text: status_html(str(error), is_error=True)}
-        if session.sketches:
-            session.sketches.delete()
+        if before and not goes_on:
+            before.delete()
         session.sketches = sketches
         VISITS.keep(session)
         return {**self._show_sketches(session, sketches), **self._notify(c.photo, "")}
@@ -739,7 +776,7 @@ class Handlers:
         if file_path(photo) != sketches.photo:
             chosen[c.photo] = sketches.photo
         if session.running:
-            return {**chosen, **self._offer_style(style_tiles()[event.index].name)}
+            return {**chosen, **self._offer_style(session, style_tiles()[event.index].name)}
         return {**self.start_run(session, {"path": sketches.photo}, {"path": style}, second_painting), **chosen}
 
     def steer(self, session: Session, preset: str, *values: Any) -> None:
@@ -841,15 +878,57 @@ class Handlers:
         if session.run and session.run.change_painting(path):
             return chosen
         if session.running:
-            return {**chosen, **self._offer_style(tile.name)}
+            return {**chosen, **self._offer_style(session, tile.name)}
         if session.current and photo:
             return {**self.start_run(session, photo, {"path": path}, second_painting), **chosen}
         return chosen
 
-    def _offer_style(self, name: str) -> Changes:
+    def _offer_style(self, session: Session, name: str) -> Changes:
+        session.offered_style = name
+        return self._show_offer(session)
+
+    def _show_offer(self, session: Session) -> Changes:
+        """Offer the style that was pressed during a run, or say that it is next; after the run, offer to paint it."""
+        c, name = self.components, session.offered_style
+        if not name:
+            return {c.offer: gr.update(visible=False)}
+        if not session.running:
+            said = f"**{name}** is chosen."
+        elif session.wants_next:
+            said = f"Next: **{name}**"
+        else:
+            said = f"**{name}**: your picture is still being painted."
+        is_next = session.running and session.wants_next
+        return {
+            c.offer: gr.update(visible=True),
+            c.offer_text: said,
+            c.paint_next: gr.update(visible=not is_next, value="Paint it next" if session.running else "Paint it"),
+            c.paint_now: gr.update(visible=session.running),
+            c.cancel_next: gr.update(visible=is_next),
+        }
+
+    def describe_second_painting(self, session: Session, photo: File, second_painting: File, region: File) -> Changes:
+        """Say beside Paint what the second painting does; a share means nothing where a part is marked for it."""
         c = self.components
-        said = f"**{name}**: your picture is still being painted."
-        return {c.offer: gr.update(visible=True), c.offer_text: said}
+        path, is_marked = file_path(second_painting), bool(_mask_path(session, photo, region))
+        name = html.escape(style_name(path)) if path else ""
+        said = ""
+        if path:
+            said = f"Second painting: <b>{name}</b>, {'for the part you marked' if is_marked else 'mixed in'}"
+        elif is_marked:
+            said = f"You marked a part for a second painting. Without one, the mark is ignored. {CHOOSE_SECOND}"
+        help = "Not used while a part is marked: the second painting paints just that part." if is_marked else None
+        return {
+            c.second_line: gr.update(visible=bool(said)),
+            c.second_text: said,
+            c.remove_second: gr.update(visible=bool(path)),
+            c.controls["mix"]: gr.update(interactive=not is_marked, info=help or knobs()["mix"].help),
+        }
+
+    def remove_second_painting(self, session: Session) -> Changes:
+        """Take the second painting away; what is marked for it stays."""
+        session.desk = session.desk._replace(second_painting=None)
+        return {self.components.second_painting: None, **self._notify(self.components.second_painting, "")}
 
     def mark_style(self, session: Session, painting: File) -> dict[str, Any]:
         """The painting has changed: return the styles with a ring around it."""
@@ -861,10 +940,18 @@ class Handlers:
         chosen = next((i for i, tile in enumerate(tiles) if tile.picture and Path(tile.picture).stem == name), None)
         return tiles_value(tiles, len(tiles) - 1 if path and not name else chosen)
 
-    def paint_next(self, session: Session) -> Changes:
-        """Paint with the other style when the run has ended."""
+    def paint_next(self, session: Session, photo: File, painting: File, second_painting: File) -> Changes:
+        """Paint with the other style when the run has ended, or at once if it has."""
+        if not session.running:
+            return self.start_run(session, photo, painting, second_painting)
         session.wants_next = True
-        return {self.components.offer: gr.update(visible=False)}
+        return self._show_offer(session)
+
+    def cancel_next(self, session: Session) -> Changes:
+        """Do not paint the other style: the one of the run is chosen again."""
+        session.wants_next, session.offered_style = False, ""
+        shown = {self.components.painting: session.run.request.paintings[0]} if session.run else {}
+        return {**self._show_offer(session), **shown}
 
     def paint_now(self, session: Session) -> Changes:
         """End the run, whose picture is kept, and paint with the other style.
@@ -874,7 +961,7 @@ class Handlers:
         self._check_is_open(session)
         session.wants_next = True
         session.control.stop()
-        return {self.components.offer: gr.update(visible=False)}
+        return self._show_offer(session)
 
     def take_picture(self, zone: gr.Image, upload: dict[str, Any]) -> Changes:
         """A file was chosen for a drop zone: show it there and restore its settings, or say why it cannot be read."""
@@ -988,9 +1075,9 @@ class Handlers:
             return self._notify(zone, "")
         said = ["Settings restored from this picture.", *self._describe_restored(settings)]
         if metadata.is_masked(str(path)):
-            said.append("It was painted with a mask of what to keep, which is not in the file.")
+            said.append("Parts of it were marked to keep: the marks are not in the file.")
         if metadata.is_in_regions(str(path)):
-            said.append("It was painted in regions, which are not in the file.")
+            said.append("Parts of it were marked for a second painting: the marks are not in the file.")
         return {**self._restore(settings), **self._notify(zone, " ".join(said))}
 
     def follow_link(self, session: Session, query: str) -> Changes:
@@ -999,6 +1086,7 @@ class Handlers:
         values = self._slider_values(link.settings)
         said = [f"Ignored in this link: {', '.join(link.ignored)}."] if link.ignored else []
         said += self._describe_size(link.settings)
+        said += [share_link.describe_marks(link.marks)] if link.marks else []
         session.desk = Desk(link.photo, link.painting, link.second_painting, preset=link.preset, values=values)
         return {
             c.photo: link.photo,
@@ -1048,6 +1136,7 @@ class Handlers:
         changes: Changes = {
             **{zone: path for zone, path in pictures.items() if path and Path(path).is_file()},
             **self._enable_buttons(session.running, bool(current), session.control.paused),
+            **self._show_offer(session),
             c.save_all: gr.update(visible=len(session.results) > 1),
         }
         if desk.preset and desk.values:

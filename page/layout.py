@@ -64,6 +64,9 @@ HEADING = f"""<h1>{TITLE}</h1>
 LABORATORY = """<h2>For the curious: how it is done</h2>
 <p>A network that has learned to recognise pictures compares. The painting keeps the content of your photo (α) and takes
 the style of the painting (β), without noise (γ). The curves show each part of that loss fall, step by step.</p>"""
+SECOND_PART = """<h3>A second painting</h3>
+<p>It is mixed in, or paints the part of your photo that you mark for it.
+<a href="#choose-style">Back to Paint</a></p>"""
 
 LOOK: dict[str, Any] = {
     "theme": THEME,
@@ -130,14 +133,14 @@ def create_components(config: ServerConfig) -> Components:
     with gr.Row(elem_id="desk"):
         with gr.Column(scale=4, min_width=320, elem_id="left"):
             with gr.Column(elem_id="choose-photo", elem_classes="part"):
-                gr.HTML("<h2>1. Your photo</h2>", apply_default_css=False)
+                gr.HTML("<h2><span>1. </span>Your photo</h2>", apply_default_css=False)
                 photo = drop_zone("Photo", webcam=True)
                 photo_notice = gr.Markdown(visible=False, elem_id="photo-notice", elem_classes="notice")
                 photo_editor = build_photo_editor(session, photo, photo_notice, preset_settings, config)
                 controls["faces"] = photo_editor.faces
                 samples = build_tiles(sample_tiles(), label="Sample photos", elem_id="samples")
             with gr.Column(elem_id="choose-style", elem_classes="part"):
-                gr.HTML("<h2>2. A style</h2>", apply_default_css=False)
+                gr.HTML("<h2><span>2. </span>A style</h2>", apply_default_css=False)
                 painting = drop_zone("Painting", visible="hidden")
                 uploads = {photo: upload_of("photo"), painting: upload_of("styles")}
                 style_row = build_tiles(
@@ -163,6 +166,10 @@ def create_components(config: ServerConfig) -> Components:
                     offer_text = gr.Markdown()
                     paint_next = gr.Button("Paint it next", size="sm", min_width=80, elem_id="paint-next")
                     paint_now = gr.Button("Paint it now", size="sm", min_width=80, elem_id="paint-now")
+                    cancel_next = gr.Button("Cancel", size="sm", min_width=80, visible=False, elem_id="cancel-next")
+                with gr.Row(visible=False, elem_id="second-line") as second_line:
+                    second_text = gr.HTML(apply_default_css=False, elem_id="second-text")
+                    remove_second = gr.Button("Remove", size="sm", min_width=80, scale=0, elem_id="remove-second")
                 with gr.Row():
                     start = gr.Button("Paint", variant="primary", size="lg", scale=3, min_width=120, elem_id="paint")
                     surprise = gr.Button("Surprise me", size="lg", scale=2, min_width=100, elem_id="surprise")
@@ -176,11 +183,11 @@ def create_components(config: ServerConfig) -> Components:
                             "Pause", min_width=70, interactive=False, elem_id="pause", visible=not ZERO_GPU
                         )
                         stop = gr.Button("Stop", min_width=70, variant="stop", interactive=False, elem_id="stop")
-                        more = gr.Button("More", min_width=70, interactive=False, elem_id="more")
+                        more = gr.Button("More steps", min_width=70, interactive=False, elem_id="more")
                     with gr.Row(elem_id="save-buttons"):
-                        save_jpeg = gr.DownloadButton("Save", min_width=70, interactive=False, elem_id="save-jpeg")
-                        download = gr.DownloadButton("PNG", min_width=70, interactive=False, elem_id="download")
-                        save_film = gr.DownloadButton("Film", min_width=70, interactive=False, elem_id="save-film")
+                        save_jpeg = gr.DownloadButton("Save JPEG", min_width=70, interactive=False, elem_id="save-jpeg")
+                        download = gr.DownloadButton("Save PNG", min_width=70, interactive=False, elem_id="download")
+                        save_film = gr.DownloadButton("Save film", min_width=70, interactive=False, elem_id="save-film")
                     enlarge = gr.Button("Large for printing", interactive=False, size="sm", elem_id="enlarge")
                 with gr.Column(scale=3, min_width=200, elem_id="steer"):
                     likeness = gr.Radio(
@@ -194,10 +201,9 @@ def create_components(config: ServerConfig) -> Components:
                     preview = gr.Image(
                         alt_text="The picture in roughly these colours",
                         label="Preview of the colours",
-                        show_label=False,
                         format="jpeg",
                         interactive=False,
-                        height=120,
+                        height=165,
                         buttons=[],
                         elem_id="preview",
                     )
@@ -225,6 +231,7 @@ def create_components(config: ServerConfig) -> Components:
         with gr.Row():
             with gr.Column(scale=5, min_width=320):
                 plot = gr.Plot(label="Loss by step", show_label=False, elem_id="curves")
+                gr.HTML(SECOND_PART, apply_default_css=False, elem_id="second-part")
                 second_painting = drop_zone("Second painting")
                 uploads[second_painting] = upload_of("second-painting")
                 second_styles = build_tiles(style_tiles()[:-1], label="Second painting", elem_id="second-styles")
@@ -265,6 +272,10 @@ def create_components(config: ServerConfig) -> Components:
         offer_text=offer_text,
         paint_next=paint_next,
         paint_now=paint_now,
+        cancel_next=cancel_next,
+        second_line=second_line,
+        second_text=second_text,
+        remove_second=remove_second,
         likeness=likeness,
         surprise=surprise,
         preset=preset,
@@ -303,7 +314,8 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     settings = [c.preset, *sliders]
     inputs = [c.session, c.photo, c.painting, *settings, c.second_painting]
     to_paint = [*inputs, c.named_likeness, c.keep, c.region]
-    buttons = [c.start, c.surprise, c.more, c.enlarge, c.pause, c.stop, c.offer, c.try_styles, c.several_photos]
+    offer = [c.offer, c.offer_text, c.paint_next, c.paint_now, c.cancel_next]
+    buttons = [c.start, c.surprise, c.more, c.enlarge, c.pause, c.stop, *offer, c.try_styles, c.several_photos]
     buttons += [c.save_jpeg, c.download, c.save_film]
     progress = [c.viewer, c.status, c.plot, c.download]
     files = [c.save_jpeg, c.save_film, c.save_webp, c.film_part, c.film]
@@ -323,14 +335,15 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     c.start.click(handlers.start_run, [c.session, *chosen], starting, **raw, **at_once)
     c.surprise.click(handlers.surprise, [c.session, *chosen], [*starting, c.photo, c.painting], **raw, **at_once)
     c.styles.select(None, c.styles, c.painting, js=TAKE_FILE)
-    c.styles.select(handlers.choose_style, [c.session, *chosen], [*starting, c.offer_text], **raw, **at_once)
+    c.styles.select(handlers.choose_style, [c.session, *chosen], starting, **raw, **at_once)
     c.several_photos.upload(
         handlers.paint_photos, [c.session, c.several_photos, c.painting], [*starting, c.photo], **raw, **at_once
     )
     packed = c.save_all.click(handlers.pack_results, c.session, c.zip_file, **at_once)
     packed.success(None, js=SAVE_ZIP)
-    c.paint_next.click(handlers.paint_next, c.session, c.offer, **at_once)
-    c.paint_now.click(handlers.paint_now, c.session, c.offer, **at_once)
+    c.paint_next.click(handlers.paint_next, [c.session, *chosen], starting, **raw, **at_once)
+    c.paint_now.click(handlers.paint_now, c.session, offer, **at_once)
+    c.cancel_next.click(handlers.cancel_next, c.session, [*offer, c.painting], **at_once)
     c.go.change(None, js=SCROLL_TO_PICTURE)
     done = c.go.change(handlers.paint_on_page, to_paint, progress, api_visibility="private", **watching, **raw)
 
@@ -362,7 +375,11 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
 
     sketching = [c.wall_part, c.wall_text, c.wall, c.try_styles, c.stop_sketches]
     tried = c.try_styles.click(
-        handlers.try_styles, [c.session, c.photo, c.keep, *settings], [*sketching, c.notices[c.photo]], **raw, **at_once
+        handlers.try_styles,
+        [c.session, c.photo, c.keep, *settings, c.second_painting, c.region],
+        [*sketching, c.notices[c.photo], c.notices[c.second_painting]],
+        **raw,
+        **at_once,
     )
     tried.success(handlers.watch_sketches, c.session, sketching, api_visibility="private", **watching)
     tried.then(None, js=SCROLL_TO_WALL)
@@ -370,7 +387,7 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     c.wall.select(
         handlers.choose_sketch,
         [c.session, c.photo, c.second_painting],
-        [*starting, c.photo, c.painting, c.offer_text],
+        [*starting, c.photo, c.painting],
         **raw,
         **at_once,
     )
@@ -391,6 +408,18 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     c.second_painting.change(None, [c.second_painting, c.second_styles], c.second_styles, js=MARK_FILE)
     second_chosen = partial(handlers.clear_notice, c.second_painting)
     c.second_styles.select(second_chosen, None, c.notices[c.second_painting], **at_once)
+    c.remove_second.click(
+        handlers.remove_second_painting, c.session, [c.second_painting, c.notices[c.second_painting]], **at_once
+    )
+    gr.on(
+        [c.second_painting.change, c.region.change],
+        handlers.describe_second_painting,
+        [c.session, c.photo, c.second_painting, c.region],
+        [c.second_line, c.second_text, c.remove_second, c.controls["mix"]],
+        trigger_mode="always_last",
+        **raw,
+        **at_once,
+    )
     c.examples.select(None, c.examples, [c.photo, c.painting], js=TAKE_FILES)
     c.examples.select(handlers.show_example, c.session, [*settings, *progress, *files, c.more, c.enlarge], **at_once)
     c.painting.change(handlers.mark_style, [c.session, c.painting], c.styles, **raw, **at_once)

@@ -36,7 +36,11 @@ window.visit = (() => {
   else {
     const { style } = document.documentElement;
     style.pointerEvents = "none";
-    opened.then(() => { style.pointerEvents = ""; });
+    style.setProperty("--said-of-nothing", "hidden");  // "Nothing painted yet": see page.css
+    opened.then(() => {
+      style.pointerEvents = "";
+      style.removeProperty("--said-of-nothing");
+    });
     setTimeout(open, 5000);
   }
   addEventListener("pagehide", () => reloading || tell("leave"));

@@ -84,7 +84,7 @@ canvas { position: absolute; inset: 0; width: 100%; height: 100%; visibility: hi
 .tools input { flex: 1; min-width: 6rem; height: 44px; accent-color: var(--primary-700); }
 """
 FOUND_CSS = """
-.kept { display: flex; flex-wrap: wrap; gap: 1rem; }
+.kept { display: flex; flex-direction: column; gap: 0.25rem; }
 figure { display: flex; gap: 0.5rem; margin: 0; align-items: center; }
 img { max-width: 96px; max-height: 96px; margin: 0; border-radius: 4px; }
 a { display: flex; min-height: 44px; margin: 0; padding: 0; align-items: center; text-align: left;
@@ -95,8 +95,7 @@ SCROLL_TO_EDITOR = """() => setTimeout(() => document.querySelector(":is(#crop-p
 FULL_DISK = "The disk of this server is full, so the photo could not be changed: try again later."
 HAS_SECOND_PAINTING = "The second painting paints these parts."
 NO_SECOND_PAINTING = (
-    "These parts need a second painting. "
-    '<a href="#second-painting">Choose a second painting, under “For the curious”</a>'
+    'These parts need a second painting. <a href="#second-part">Choose a second painting, under “For the curious”</a>'
 )
 
 Changes = dict[Any, Any]

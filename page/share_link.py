@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode
@@ -17,7 +17,9 @@ from .examples import example_name, examples, styles
 VERSION = "2"
 FOLDERS = {"photo": "content", "painting": "style", "second painting": "style"}
 """The pictures that a link can name, and where the page's own ones are under examples/."""
-PARAMETERS = (*(what.replace(" ", "_") for what in FOLDERS), "preset", *CONTROLS)
+MARKS = {"mask": "keep", "region": "second_painting"}
+"""The marks on a photo, which a link names but does not carry, and what it calls each."""
+PARAMETERS = (*(what.replace(" ", "_") for what in FOLDERS), "marks", "preset", *CONTROLS)
 PRESETS_OF_VERSION_1 = {
     name: replace(PRESETS[name], objective="gram", faces=False, tv_weight=0.0, iterations=iterations)
     for name, iterations in {"balanced": 75, "quick": 26, "best": 360, "classic": 300}.items()
@@ -34,27 +36,41 @@ class Link(NamedTuple):
     preset: str
     settings: Settings
     ignored: tuple[str, ...]  # the parameters that made no sense
+    marks: tuple[str, ...]  # what parts of the photo were marked for: of MARKS
 
 
 def encode(pictures: Mapping[str, str | None], preset: str, values: Mapping[str, Any]) -> str:
     """Return the query of a link: what differs from the preset, and the pictures if they are the page's own.
 
-    `pictures` are paths by what they are, as in FOLDERS; `values` are those of the sliders. A visitor's own picture is
-    never named. Raises StyleTransferError if there is no such preset.
+    `pictures` are paths by what they are, as in FOLDERS and MARKS; `values` are those of the sliders. A visitor's own
+    picture is never named, and of marks only that there are some. Raises StyleTransferError if there is no such preset.
     """
     defaults = slider_values(get_preset(preset))
     names = {what.replace(" ", "_"): name for what, path in pictures.items() if (name := _find_name(what, path))}
+    marks = ",".join(mark for what, mark in MARKS.items() if pictures.get(what))
     changed = {name: values[name] for name in CONTROLS if values[name] != defaults[name]}
-    return urlencode({"v": VERSION, **names, "preset": preset, **changed})
+    return urlencode({"v": VERSION, **names, **({"marks": marks} if marks else {}), "preset": preset, **changed})
 
 
 def describe_limits(pictures: Mapping[str, str | None]) -> str:
     """Say in one sentence what a link to these pictures, as in `encode`, does not carry."""
-    own = [what for what, path in pictures.items() if path and not _find_name(what, path)]
+    own = [what for what in FOLDERS if (path := pictures.get(what)) and not _find_name(what, path)]
+    is_marked = any(pictures.get(what) for what in MARKS)
     if not own:
-        return "This link opens the page exactly as it is now."
+        told = "the parts you marked: whoever opens it is told to mark them again."
+        return f"A link cannot carry {told}" if is_marked else "This link opens the page exactly as it is now."
     listed = " and ".join(filter(None, [", ".join(own[:-1]), own[-1]]))
-    return f"A link cannot carry your own {listed}: whoever opens it adds theirs."
+    return f"A link cannot carry your own {listed}{', nor what you marked' * is_marked}: whoever opens it adds theirs."
+
+
+def describe_marks(marks: Collection[str]) -> str:
+    """Say in one sentence to who opens a link that marks are missing, and how to make them again."""
+    listed = {"keep": "to keep", "second_painting": "for the second painting"}
+    why = " and ".join(said for mark, said in listed.items() if mark in marks)
+    until = "; until then, the second painting is mixed in" if "second_painting" in marks else ""
+    return (
+        f"This link was made with parts marked {why}, which no link carries: press “Mark parts” to mark yours{until}."
+    )
 
 
 def _find_name(what: str, path: str | None) -> str | None:
@@ -76,6 +92,9 @@ def decode(query: str) -> Link:
     photo = find("photo", {example_name(example.photo, "content"): example.photo for example in examples()})
     paintings = {example_name(path, "style"): path for path, _ in styles()}
     painting, second_painting = find("painting", paintings), find("second_painting", paintings)
+    marks = tuple(mark for mark in MARKS.values() if mark in given.get("marks", "").split(","))
+    if "marks" in given and not marks:
+        ignored.append("marks")
     preset = given.get("preset", DEFAULT_PRESET)
     try:
         settings = get_preset(preset) if "v" in given else PRESETS_OF_VERSION_1.get(preset) or get_preset(preset)
@@ -89,7 +108,7 @@ def decode(query: str) -> Link:
                 settings = replace(settings, **{name: _read_value(name, given[name])})
             except (ValueError, OverflowError, StyleTransferError):
                 ignored.append(name)
-    return Link(photo, painting, second_painting, preset, settings, tuple(ignored))
+    return Link(photo, painting, second_painting, preset, settings, tuple(ignored), marks)
 
 
 def _read_value(name: str, text: str) -> Any:

@@ -25,7 +25,7 @@ from .worker import Failure, Painter, PainterLostError, Request, RunControl, Run
 
 SKETCH = "sketch"  # in place of a preset's name, in the log and in estimates
 SKETCH_SIZE = 384  # pixels of the long side: at 256, woodcut and mosaic cannot be told from their photo
-TASTE = ("content_weight", "colours", "stroke", "faces")  # what a sketch has from the visitor's own settings
+TASTE = ("content_weight", "colours", "stroke", "faces", "mix")  # what a sketch has from the visitor's own settings
 log = logging.getLogger(__name__)
 
 
@@ -50,8 +50,9 @@ class Wall(NamedTuple):
 class Sketches(Watched[Wall]):
     """Sketches of a photo in the manner of each of `paintings`, as files in `folder`. Pictures are given as paths.
 
-    Before each, everybody who waits in the queue goes first. Any number of connections may watch; `grace` seconds
-    after the last one has gone, it ends.
+    Where there is a `second_painting`, it is mixed in, or paints the `region`, as it would in full. Before each,
+    everybody who waits in the queue goes first. Any number of connections may watch; `grace` seconds after the last one
+    has gone, it ends.
     """
 
     def __init__(
@@ -60,20 +61,31 @@ class Sketches(Watched[Wall]):
         paintings: Sequence[str],
         settings: Settings,
         *,
+        second_painting: str | None = None,
         keep: str | None,
+        region: str | None = None,
         folder: Path,
         control: RunControl,
         config: ServerConfig,
         grace: float,
     ) -> None:
         super().__init__(grace)
-        self.photo, self.paintings, self.keep, self.control = photo, tuple(paintings), keep, control
+        self.photo, self.paintings, self.control = photo, tuple(paintings), control
+        self.second_painting, self.keep, self.region = second_painting, keep, region
         self.end = ""  # a sentence that says why it has ended before the last one
         self.wall = Wall((None,) * len(paintings))
         self._settings, self._folder, self._config = sketch_settings(settings, config), folder, config
         self._name = secrets.token_hex(8)  # a browser keeps files by their names
         self._remaining: float | None = None  # seconds of the sketch that is being painted
         self._entry: Entry | None = None
+
+    def take_over(self, before: Sketches) -> bool:
+        """Take over what `before` has painted, if it would be painted alike; returns whether any was."""
+        alike = ("photo", "paintings", "second_painting", "keep", "region", "_settings")
+        if any(getattr(self, part) != getattr(before, part) for part in alike):
+            return False
+        self.wall = Wall(tuple(path if path and Path(path).is_file() else None for path in before.wall.pictures))
+        return self.wall.painted > 0
 
     def start(self) -> None:
         """Begin in the background. Raises QueueFullError."""
@@ -100,8 +112,8 @@ class Sketches(Watched[Wall]):
 
     @property
     def files(self) -> set[str]:
-        """The files that the wall needs: the photo, its mask and the sketches."""
-        return {self.photo, *filter(None, (self.keep, *self.wall.pictures))}
+        """The files that the wall needs: the photo, its masks, the second painting and the sketches."""
+        return {self.photo, *filter(None, (self.second_painting, self.keep, self.region, *self.wall.pictures))}
 
     def delete(self) -> None:
         """Delete the sketches."""
@@ -111,9 +123,10 @@ class Sketches(Watched[Wall]):
     def _paint_all(self) -> None:
         assert self._entry
         try:
-            for number, painting in enumerate(self.paintings):
+            missing = [number for number, picture in enumerate(self.wall.pictures) if not picture]
+            for number in missing:
                 self.wall = self.wall._replace(painting=number)
-                if number:
+                if number != missing[0]:
                     self._entry.go_behind()
                 is_painted = False
                 while not is_painted:
@@ -121,7 +134,7 @@ class Sketches(Watched[Wall]):
                         if self._must_end():
                             return
                     try:
-                        self._paint(self._entry.painter, number, painting)
+                        self._paint(self._entry.painter, number, self.paintings[number])
                         is_painted = True
                     except PainterLostError:
                         metrics.PAINTERS_LOST.inc()
@@ -144,7 +157,9 @@ class Sketches(Watched[Wall]):
         """Paint one of them. Raises gr.Error, PainterLostError, or OSError if it cannot be saved."""
         began, outcome, steps = time.monotonic(), "failed", 0
         folder = self.control.folder
-        request = Request(self.photo, (painting,), self._settings, folder, keep=self.keep, config=self._config)
+        paintings = (painting, self.second_painting) if self.second_painting else (painting,)
+        masks = {"keep": self.keep, "region": self.region}
+        request = Request(self.photo, paintings, self._settings, folder, **masks, config=self._config)
         try:
             for update in painter.paint(request):
                 if isinstance(update, Failure):

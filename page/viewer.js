@@ -7,11 +7,29 @@ const caption = figure.querySelector("figcaption");
 const full = figure.querySelector(".full");
 const share = figure.querySelector(".share");
 const address = (picture) => picture?.url ?? picture ?? "";
-let part = 0;  // of the width, which shows the photo
+let part = 0;  // of the width of the picture, which shows the photo
+
+// Where the picture lies in its frame, which has room beside it or above it; in pixels.
+function findPicture() {
+  const { clientWidth, clientHeight } = frame, { naturalWidth, naturalHeight } = painted;
+  const scale = Math.min(clientWidth / naturalWidth, clientHeight / naturalHeight);
+  const [width, height] = naturalWidth ? [naturalWidth * scale, naturalHeight * scale] : [clientWidth, clientHeight];
+  return { left: (clientWidth - width) / 2, top: (clientHeight - height) / 2, width };
+}
+
+function placeDivider() {
+  const { left, top, width } = findPicture(), x = part * width, half = 22;
+  const shift = Math.max(0, half - x) - Math.max(0, x - width + half);  // the handle stays whole at the edges
+  for (const [name, pixels] of Object.entries({ cut: left + x, top, shift })) {
+    frame.style.setProperty(`--${name}`, `${pixels}px`);
+  }
+}
+painted.addEventListener("load", placeDivider);
+new ResizeObserver(placeDivider).observe(frame);
 
 function move(to) {
   part = Math.min(1, Math.max(0, to));
-  frame.style.setProperty("--part", part);
+  placeDivider();
   divider.setAttribute("aria-valuenow", Math.round(100 * part));
 }
 
@@ -32,8 +50,8 @@ function draw() {
 // Drag the divider, or press and hold the picture to see the photo.
 let drags = false, holds;
 const drag = (event) => {
-  const { left, width } = frame.getBoundingClientRect();
-  move((event.clientX - left) / width);
+  const { left, width } = findPicture();
+  move((event.clientX - frame.getBoundingClientRect().left - left) / width);
 };
 frame.addEventListener("pointerdown", (event) => {
   if (!figure.classList.contains("comparable") || event.button) return;

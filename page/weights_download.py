@@ -17,17 +17,17 @@ class Vgg19Download(threading.Thread):
     def __init__(self) -> None:
         super().__init__(daemon=True)
         self.is_over = False
-        self.status = "Looking for VGG-19 on the network. VGG-16 paints until it is here."
+        self.status = "The page is ready. It paints with VGG-16, and looks for VGG-19, a larger network."
 
     def run(self) -> None:
         """Download once; the next run finds the file in the cache."""
         try:
             weights.download_vgg19(self._show_progress)
-            self.status = "VGG-19 has arrived and will paint the next picture."
+            self.status = "VGG-19, a larger network, has arrived and paints from the next picture on."
         except WeightsError as error:
-            self.status = f"VGG-16 paints. {error}"
+            self.status = f"The page is ready, and paints with VGG-16. {error}"
         self.is_over = True
 
     def _show_progress(self, done: int, total: int) -> None:
         share = f"{done / total:.0%}" if total else f"{done >> 20} MB"
-        self.status = f"VGG-19 is on its way ({share}). VGG-16 paints until it is here."
+        self.status = f"The page is ready. It paints with VGG-16 until VGG-19, a larger network, is here ({share})."

@@ -23,7 +23,7 @@ MIN_REGION = 1e-3
 MAX_UNCOVERED = 1e-2
 """The photo that lies in no region is not worth a sentence if it is less: brushes leave gaps."""
 SOFT_BORDER = 4.0
-"""The standard deviation of the blur of a region's border, in pixels of its mask. A harder one shows as a line."""
+"""The standard deviation of the blur of a mask's border, in pixels of the mask. A harder one shows as a line."""
 
 
 class Mask(NamedTuple):
@@ -57,10 +57,10 @@ def read_mask(source: images.Source, photo: Image.Image) -> Mask:
 def read_keep(keep: images.Source, photo: Image.Image) -> tuple[Image.Image | None, str]:
     """Load the mask of what to keep; return it, or None if it is black, and what the user should know or "".
 
-    Raises PictureError.
+    Its border is soft (SOFT_BORDER). Raises PictureError.
     """
     mask, told = read_mask(keep, photo)
-    return (mask, told) if any(mask.getextrema()) else (None, "The mask is black all over, so it was ignored.")
+    return (_soften(mask), told) if any(mask.getextrema()) else (None, "The mask is black all over, so it was ignored.")
 
 
 def add_faces(mask: Image.Image | None, photo: Image.Image, settings: Settings) -> tuple[Image.Image | None, str]:
@@ -92,7 +92,7 @@ def read_regions(regions: Sequence[images.Source | None] | None, count: int, pho
         raise PictureError("One painting at most can be without a region: it paints the rest of the photo.")
     masks = {number: read_mask(source, photo) for number, source in enumerate(regions) if source is not None}
     notes = [mask.note.replace("The mask", _name_region(number)) for number, mask in masks.items() if mask.note]
-    shares = {number: _soften(mask.image) for number, mask in masks.items()}
+    shares = {number: np.asarray(_soften(mask.image), np.float32) / 255 for number, mask in masks.items()}
     for number in [number for number, share in shares.items() if share.mean() < MIN_REGION]:
         del shares[number]
         notes.append(f"{_name_region(number)} is empty, so it was ignored.")
@@ -120,8 +120,8 @@ def _name_painting(number: int) -> str:
     return f"the {('first', 'second', 'third', 'fourth')[number]} painting"
 
 
-def _soften(mask: Image.Image) -> np.ndarray:
-    return np.asarray(mask.filter(ImageFilter.GaussianBlur(SOFT_BORDER)), np.float32) / 255
+def _soften(mask: Image.Image) -> Image.Image:
+    return mask.filter(ImageFilter.GaussianBlur(SOFT_BORDER))
 
 
 def blend(pictures: Sequence[Image.Image], weights: Sequence[Image.Image]) -> Image.Image:

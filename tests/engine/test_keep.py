@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFilter
 
 from styletransfer import Frame, PictureError, Settings, faces, images, stylize
 from styletransfer.faces import Face
@@ -147,11 +147,22 @@ def test_a_mask_and_a_face_are_both_kept(photo, painting, vgg16, monkeypatch):
     size = images.fit_size(photo, 512)
     left = Image.new("L", size)
     left.paste(255, (0, 0, size[0] // 2, size[1]))
+    left = left.filter(ImageFilter.GaussianBlur(16))  # softer than the borders of masks, which are softened
     face = faces.face_mask(faces.find_faces(photo), size)
     both = Image.fromarray(np.maximum(np.asarray(left), np.asarray(face)))
     with_face = list(stylize(photo, painting, settings(faces=True, iterations=3), vgg16, keep=left))[-1]
     with_mask = list(stylize(photo, painting, settings(iterations=3), vgg16, keep=both))[-1]
-    assert with_face.losses == with_mask.losses
+    assert with_face.losses == pytest.approx(with_mask.losses, rel=0.01)
+
+
+def test_the_edge_of_what_is_kept_does_not_show_as_a_line_in_the_first_frames(vgg16):
+    """A photo of one grey has no line of its own; the second stage lays kept lines back on what the first painted."""
+    plain = Image.new("RGB", (256, 192), (150, 150, 150))
+    mask = Image.new("L", plain.size)
+    ImageDraw.Draw(mask).ellipse((60, 40, 180, 152), fill=255)
+    run = settings(size=256, stages=2, iterations=4)
+    first = next(frame for frame in stylize(plain, plain, run, backbone=vgg16, keep=mask) if frame.size == 256)
+    assert np.ptp(array(first.picture).astype(int)) < 12
 
 
 @pytest.mark.parametrize(

@@ -85,9 +85,12 @@ def test_a_style_pressed_during_a_run_is_offered_next_or_now(page: Page, when: s
     press_style(page, "Ink wash")
     expect(page.locator("#offer")).to_contain_text("Ink wash")
     page.locator(f"#paint-{when}").click()
-    expect(page.locator("#offer")).to_be_hidden()
+    if when == "next":
+        expect(page.locator("#offer")).to_contain_text("Next: Ink wash")
+        expect(page.locator("#cancel-next")).to_be_visible()
     expect(page.locator("#strip li")).to_have_count(1)  # the run before has ended, and its picture is kept
-    expect(page.locator("#status")).to_contain_text("Painting:")
+    expect(page.locator("#status")).to_contain_text("The picture before is kept")
+    expect(page.locator("#offer")).to_be_hidden()
     page.get_by_role("button", name="Stop").click()
     expect(page.locator("#status")).to_contain_text("Stopped:")
     expect(page.locator("#strip li")).to_have_count(2)
@@ -167,6 +170,11 @@ def test_a_finished_picture_is_compared_with_the_photo_and_fills_the_screen(page
     knob, frame = divider.bounding_box(), page.locator("#result .frame").bounding_box()
     assert knob and frame
     y = frame["y"] + frame["height"] / 2
+    assert page.evaluate(
+        """() => { const handle = getComputedStyle(document.querySelector('#result .divider'), '::after');
+                   const [left, width] = [handle.left, handle.width].map(parseFloat);
+                   return left == 22 && width == 44; }"""
+    ), "the handle is whole at the edge of the picture"
     page.mouse.move(frame["x"] + 10, y)
     page.mouse.down()
     page.mouse.move(frame["x"] + frame["width"] / 2, y, steps=4)

@@ -114,8 +114,31 @@ def test_a_link_says_which_pictures_it_does_not_carry(own: str) -> None:
     assert "your own photo:" in say("photo")
     assert "your own photo and second painting:" in say("photo", "second painting")
     assert "your own photo, painting and second painting:" in say("photo", "painting", "second painting")
-    assert "your own mask:" in say("mask")
-    assert "your own mask and region:" in say("mask", "region")
+    assert "cannot carry the parts you marked:" in say("mask")
+    assert "cannot carry the parts you marked:" in say("mask", "region")
+    assert "your own photo, nor what you marked:" in say("photo", "region")
+
+
+@pytest.mark.parametrize(
+    ("marked", "said"),
+    [
+        ("mask", "with parts marked to keep, which"),
+        ("region", "with parts marked for the second painting, which"),
+    ],
+)
+def test_whoever_opens_a_link_is_told_that_parts_were_marked_and_how_to_mark_them(marked: str, said: str) -> None:
+    pictures = {"photo": str(PHOTO), "painting": str(PAINTING), "second painting": SECOND, marked: "own.png"}
+    query = share_link.encode(pictures, "quick", controls.slider_values(PRESETS["quick"]))
+    notice = HANDLERS.follow_link(Session(), query)[COMPONENTS.notices[COMPONENTS.photo]]
+    assert notice["visible"]
+    assert one_sentence(notice["value"])
+    assert said in notice["value"]
+    assert "press “Mark parts”" in notice["value"]
+    assert ("mixed in" in notice["value"]) is (marked == "region")
+    pictures.pop(marked)
+    plain = share_link.encode(pictures, "quick", controls.slider_values(PRESETS["quick"]))
+    assert not HANDLERS.follow_link(Session(), plain)[COMPONENTS.notices[COMPONENTS.photo]]["visible"]
+    assert share_link.decode(f"{plain}&marks=nonsense").ignored == ("marks",)
 
 
 def test_a_page_that_a_link_opened_shows_its_second_painting_again_after_a_reload() -> None:
@@ -135,7 +158,7 @@ def test_a_page_that_a_link_opened_shows_its_second_painting_again_after_a_reloa
 
 def test_a_mask_is_said_to_be_left_out_as_long_as_it_is_one_of_this_photo(tmp_path: Path) -> None:
     session, mask = Session(), tmp_path / "mask.png"
-    for photo, said in ((PHOTO, "your own mask:"), (tmp_path / "other.png", "exactly")):
+    for photo, said in ((PHOTO, "the parts you marked:"), (tmp_path / "other.png", "exactly")):
         session.masks[str(mask)] = str(photo)
         chosen = (uploaded(PHOTO), uploaded(PAINTING), None, uploaded(mask), None)
         link = HANDLERS.make_link(session, "http://photo.example/", *chosen, "quick", *positions().values())
@@ -170,6 +193,7 @@ def test_a_number_that_is_still_being_typed_leaves_the_link_as_it_was() -> None:
 )
 def test_a_link_without_sense_opens_the_page_as_usual_and_says_what_it_ignored(said: dict[str, str]) -> None:
     query = urlencode({"v": share_link.VERSION, **said})
-    assert share_link.decode(query) == (None, None, None, DEFAULT_PRESET, controls.PRESETS[DEFAULT_PRESET], tuple(said))
+    settings = controls.PRESETS[DEFAULT_PRESET]
+    assert share_link.decode(query) == (None, None, None, DEFAULT_PRESET, settings, tuple(said), ())
     notice = HANDLERS.follow_link(Session(), query)[COMPONENTS.notices[COMPONENTS.photo]]
     assert notice["value"] == f"Ignored in this link: {', '.join(said)}."

@@ -209,3 +209,99 @@ def test_pressing_paint_many_times_at_once_makes_one_picture_after_the_other(eva
 def test_a_refused_request_raises_what_the_page_shows() -> None:
     with pytest.raises(gr.Error, match="Choose a photo first"):
         next(HANDLERS.stylize(Session(), None, uploaded(PAINTING), "quick", **SMALL))
+
+
+def press_style(session: Session, index: int = 6) -> dict[Any, Any]:
+    return HANDLERS.choose_style(session, uploaded(PHOTO), uploaded(PAINTING), None, Pressed(index))
+
+
+def begin(session: Session) -> Iterator[Any]:
+    """A run that has painted something, and goes on."""
+    updates = paint(session, iterations=40)
+    while COMPONENTS.result not in next(updates):
+        pass
+    return updates
+
+
+def end(session: Session, updates: Iterator[Any]) -> dict[Any, Any]:
+    HANDLERS.stop_run(session)
+    list(updates)
+    return HANDLERS.finish_run(session)
+
+
+def visible(changes: dict[Any, Any]) -> list[bool]:
+    """Which of the offer and its three buttons can be seen."""
+    c = COMPONENTS
+    return [bool(changes[part]["visible"]) for part in (c.offer, c.paint_next, c.paint_now, c.cancel_next)]
+
+
+def test_a_style_that_is_next_is_named_with_a_way_to_cancel_also_after_a_reload(every_update: None) -> None:
+    session, name = Session(), examples.style_tiles()[6].name
+    updates = begin(session)
+    offered = press_style(session)
+    assert visible(offered) == [True, True, True, False]
+    asked = HANDLERS.paint_next(session, uploaded(PHOTO), uploaded(PAINTING), None)
+    assert asked[COMPONENTS.offer_text] == f"Next: **{name}**"
+    assert visible(asked) == visible(HANDLERS.return_to_visit(session)) == [True, False, True, True]
+    another = press_style(session, 7)
+    assert another[COMPONENTS.offer_text] == f"Next: **{examples.style_tiles()[7].name}**"
+    cancelled = HANDLERS.cancel_next(session)
+    assert not cancelled[COMPONENTS.offer]["visible"]
+    assert cancelled[COMPONENTS.painting] == str(PAINTING), "the ring is where it was"
+    ended = end(session, updates)
+    assert COMPONENTS.go not in ended
+    assert not ended[COMPONENTS.offer]["visible"]
+
+
+def test_the_next_run_says_that_the_picture_before_is_kept(every_update: None) -> None:
+    session = Session()
+    updates = begin(session)
+    press_style(session)
+    HANDLERS.paint_next(session, uploaded(PHOTO), uploaded(PAINTING), None)
+    ended = end(session, updates)
+    assert ended[COMPONENTS.go]
+    values = positions(iterations=2).values()
+    seen = list(HANDLERS.stylize(session, uploaded(PHOTO), uploaded(PAINTING), "balanced", *values, None))
+    HANDLERS.finish_run(session)
+    assert any(handlers.KEPT in str(changes.get(COMPONENTS.status)) for changes in seen)
+    first = list(paint(session, iterations=2))
+    HANDLERS.finish_run(session)
+    assert not any(handlers.KEPT in str(changes.get(COMPONENTS.status)) for changes in first), "Paint was pressed"
+
+
+def test_an_offer_that_was_not_answered_stays_at_the_end_and_paints_with_one_press(every_update: None) -> None:
+    session = Session()
+    updates = begin(session)
+    press_style(session)
+    ended = end(session, updates)
+    assert visible(ended) == [True, True, False, False]
+    assert ended[COMPONENTS.paint_next]["value"] == "Paint it"
+    pressed = HANDLERS.paint_next(session, uploaded(PHOTO), uploaded(PAINTING), None)
+    assert pressed[COMPONENTS.go]
+    assert not pressed[COMPONENTS.offer]["visible"]
+    session.running = False
+
+
+def test_a_line_beside_paint_says_what_the_second_painting_does_and_that_a_mark_without_one_is_ignored() -> None:
+    session, mask = Session(), str(PAINTING)  # any picture is a mask
+    session.masks[mask] = str(PHOTO)
+    second = uploaded(EXAMPLES / "style" / "van-gogh-harvest-at-la-crau.webp")
+
+    def line(photo: Path, second_painting: Any, region: Any) -> tuple[bool, str, bool]:
+        changes = HANDLERS.describe_second_painting(session, uploaded(photo), second_painting, region)
+        shown, mix = changes[COMPONENTS.second_line]["visible"], changes[COMPONENTS.controls["mix"]]
+        return shown, changes[COMPONENTS.second_text], mix["interactive"]
+
+    assert line(PHOTO, None, None) == (False, "", True)
+    mixed = line(PHOTO, second, None)
+    assert mixed[0] and mixed[2]
+    assert "Harvest at La Crau" in mixed[1] and "mixed in" in mixed[1]
+    in_part = line(PHOTO, second, uploaded(Path(mask)))
+    assert "for the part you marked" in in_part[1]
+    assert not in_part[2], "the share means nothing"
+    assert "mixed in" in line(PAINTING, second, uploaded(Path(mask)))[1], "the mark is one of another photo"
+    shown, said, _ = line(PHOTO, None, uploaded(Path(mask)))
+    assert shown and "the mark is ignored" in said
+    session.desk = session.desk._replace(second_painting=second["path"])
+    assert HANDLERS.remove_second_painting(session)[COMPONENTS.second_painting] is None
+    assert session.desk.second_painting is None

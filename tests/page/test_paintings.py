@@ -195,7 +195,7 @@ def test_a_mask_that_is_gone_is_said_and_more_is_off(tmp_path: Path) -> None:
     mask.unlink()
     for visit in (session, Session(is_open=True)):
         shown = HANDLERS.reopen_painting(visit, press({**record, "id": record["id"] if visit is session else ""}))
-        assert "The mask of what it keeps is gone" in shown[COMPONENTS.status]
+        assert "The parts that were marked to keep are gone" in shown[COMPONENTS.status]
         assert shown.get(COMPONENTS.keep) is None
         assert not shown[COMPONENTS.more]["interactive"]
 

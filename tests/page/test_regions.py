@@ -221,7 +221,10 @@ def test_a_region_comes_back_and_goes_on_with_its_picture_until_its_file_is_gone
     HANDLERS.finish_run(visit)
     for reopening, known in ((visit, record), (Session(is_open=True), {**record, "id": ""})):
         gone = HANDLERS.reopen_painting(reopening, gr.EventData(None, {"record": known}))
-        assert "The region of its second painting is gone, too: mark it again." in gone[COMPONENTS.status]
+        assert (
+            "The parts that were marked for its second painting are gone, too: mark them again."
+            in gone[COMPONENTS.status]
+        )
         assert gone.get(COMPONENTS.region) is None
         assert not gone[COMPONENTS.more]["interactive"]
 
@@ -247,7 +250,7 @@ def test_a_picture_of_a_run_in_regions_says_that_they_are_missing(tmp_path: Path
         metadata.save_png(Image.new("RGB", (20, 20)), str(file), Settings(), in_regions=in_regions)
         changes = HANDLERS.restore_settings(COMPONENTS.photo, uploaded(file))
         said = changes[COMPONENTS.notices[COMPONENTS.photo]]["value"]
-        assert ("It was painted in regions, which are not in the file." in said) is in_regions
+        assert ("Parts of it were marked for a second painting: the marks are not in the file." in said) is in_regions
 
 
 def test_a_link_says_that_it_does_not_carry_the_region() -> None:
@@ -255,7 +258,7 @@ def test_a_link_says_that_it_does_not_carry_the_region() -> None:
     _, region = mark_halves(visit)
     held = uploaded(PHOTO), uploaded(PAINTING), None, None, uploaded(Path(region))
     link = HANDLERS.make_link(visit, "http://photo.example/", *held, "quick", *positions().values())
-    assert "your own region:" in link[COMPONENTS.link_note]["value"]
+    assert "the parts you marked:" in link[COMPONENTS.link_note]["value"]
 
 
 # Programs

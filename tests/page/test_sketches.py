@@ -68,10 +68,19 @@ def wait_until(is_so: Callable[[], object], seconds: float = 20.0) -> None:
         time.sleep(0.02)
 
 
-def press(session: Session, photo: Path = PHOTO, **changes: Any) -> dict[Any, Any]:
+def press(
+    session: Session,
+    photo: Path = PHOTO,
+    second_painting: Path | None = None,
+    region: str | None = None,
+    **changes: Any,
+) -> dict[Any, Any]:
     """A press on "Try all styles"; what it changes."""
     session.is_open = True
-    return HANDLERS.try_styles(session, uploaded(photo), None, "balanced", *positions(**changes).values())
+    second = uploaded(second_painting) if second_painting else None
+    marked = uploaded(Path(region)) if region else None
+    values = positions(**changes).values()
+    return HANDLERS.try_styles(session, uploaded(photo), None, "balanced", *values, second, marked)
 
 
 def tiles(changes: dict[Any, Any]) -> list[dict[str, Any]]:
@@ -83,7 +92,7 @@ def painted(changes: dict[Any, Any]) -> list[bool]:
 
 
 def said(changes: dict[Any, Any]) -> str:
-    return str(changes[COMPONENTS.wall_text])
+    return str(changes.get(COMPONENTS.wall_text))
 
 
 def last(session: Session) -> dict[Any, Any]:
@@ -174,6 +183,34 @@ def test_stop_ends_it_and_what_was_painted_stays_also_after_a_reload(painter: Pa
     assert not any(Path(tile["picture"]["path"]).exists() for tile in tiles(shown)[:3]), "the old ones are deleted"
 
 
+def test_a_press_after_stop_goes_on_with_the_sketches_that_are_missing(painter: Painter) -> None:
+    session = Session()
+    painter.waits_at = 3
+    press(session)
+    wait_until(lambda: len(painter.painted) == 4)
+    HANDLERS.stop_sketches(session)
+    first = tiles(last(session))[:3]
+    painter.waits_at = None
+    press(session)
+    shown = last(session)
+    assert painted(shown) == [True] * 12
+    assert tiles(shown)[:3] == first
+    assert [request.paintings[0] for request in painter.painted[4:]] == STYLES[3:]
+    press(session, content_weight=4.0)
+    last(session)
+    assert len(painter.painted) == 4 + 9 + 12, "other settings, other sketches"
+
+
+def test_a_sketch_is_painted_with_the_second_painting_and_its_part_as_the_picture_would_be(painter: Painter) -> None:
+    session = Session()
+    session.masks[str(PAINTING)] = str(PHOTO)  # any picture is a mask
+    press(session, second_painting=Path(STYLES[5]), region=str(PAINTING), mix=0.25)
+    last(session)
+    assert [request.paintings for request in painter.painted] == [(path, STYLES[5]) for path in STYLES]
+    assert {(request.region, request.settings.mix) for request in painter.painted} == {(str(PAINTING), 0.25)}
+    assert {STYLES[5], str(PAINTING)} <= session.files, "they would be deleted"
+
+
 def test_a_reload_watches_how_the_wall_fills(painter: Painter) -> None:
     session = Session()
     painter.waits_at = 2
@@ -243,7 +280,7 @@ def test_a_press_on_a_sketch_during_a_run_offers_to_paint_it_next(painter: Paint
 
 def test_without_a_photo_it_says_so_and_the_wall_stays(painter: Painter) -> None:
     session = Session(is_open=True)
-    changes = HANDLERS.try_styles(session, None, None, "balanced", *positions().values())
+    changes = HANDLERS.try_styles(session, None, None, "balanced", *positions().values(), None, None)
     assert "Choose a photo first" in str(changes)
     assert COMPONENTS.wall not in changes
     assert not list(HANDLERS.watch_sketches(session))
@@ -263,8 +300,7 @@ def test_forget_all_forgets_the_sketches_too_also_while_they_are_painted(painter
     painter.waits_at = 3
     press(session)
     watching = HANDLERS.watch_sketches(session)
-    while sum(painted(shown := next(watching))) < 3:
-        pass
+    shown = next(changes for changes in watching if COMPONENTS.wall in changes and sum(painted(changes)) == 3)
     changes = HANDLERS.forget_paintings(session, gr.EventData(None, {"ids": [], "all": True}))
     assert not changes[COMPONENTS.wall_part]["visible"]
     assert not list(watching), "it does not come back"
@@ -274,7 +310,7 @@ def test_forget_all_forgets_the_sketches_too_also_while_they_are_painted(painter
 
 def test_a_page_from_before_a_restart_is_told_to_reload() -> None:
     with pytest.raises(gr.Error, match="The server was restarted"):
-        HANDLERS.try_styles(Session(), uploaded(PHOTO), None, "balanced", *positions().values())
+        HANDLERS.try_styles(Session(), uploaded(PHOTO), None, "balanced", *positions().values(), None, None)
     with pytest.raises(gr.Error, match="The server was restarted"):
         HANDLERS.choose_sketch(Session(), uploaded(PHOTO), None, Pressed(0))
     assert not QUEUE.is_busy

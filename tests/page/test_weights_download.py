@@ -23,7 +23,7 @@ def test_a_slow_download_tells_how_far_it_is_and_when_it_has_arrived(monkeypatch
     download.start()
     download.join(timeout=60)
     assert ["0%" in said[0], "25%" in said[1], "100%" in said[2]] == [True] * 3
-    assert all("VGG-16 paints" in status for status in said)
+    assert all("paints with VGG-16" in status for status in said)
     assert "arrived" in download.status
 
 
@@ -35,5 +35,5 @@ def test_a_download_that_fails_says_why_and_that_vgg16_paints(monkeypatch: pytes
     download = Vgg19Download()
     download.start()
     download.join(timeout=60)
-    assert "VGG-16 paints" in download.status
+    assert "paints with VGG-16" in download.status
     assert "no network" in download.status

@@ -135,5 +135,5 @@ def test_a_picture_of_a_masked_run_says_that_its_mask_is_missing(tmp_path: Path)
         notice = HANDLERS.restore_settings(COMPONENTS.photo, uploaded(file))[COMPONENTS.notices[COMPONENTS.photo]][
             "value"
         ]
-        assert ("mask of what to keep" in notice) is masked
+        assert ("Parts of it were marked to keep" in notice) is masked
         assert notice.startswith("Settings restored from this picture.")
