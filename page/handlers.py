@@ -151,7 +151,7 @@ def _describe_painting(record: Record) -> str:
     them = "it" if len(record.missing) == 1 else "them"
     if record.result:
         lost = f"The {missing} {'is' if them == 'it' else 'are'} no longer on the server: choose {them} again."
-        told = [lost] if missing else [] if record.lost_mask or record.lost_region else ["Press More to continue it."]
+        told = [lost] if missing else [] if record.lost_mask or record.lost_region else ["Press More steps to continue it."]
         sentences = [f"{record.result.name.caption}.", *told]
     else:
         again = f"choose the {missing} again, then press Paint" if missing else "press Paint"
@@ -1062,7 +1062,7 @@ class Handlers:
         c = self.components
         return {
             c.viewer: show_result(result.jpeg or result.file, result.before),
-            c.status: status_html(f"{result.name.caption}. Press More to continue it."),
+            c.status: status_html(f"{result.name.caption}. Press More steps to continue it."),
             c.plot: plot_losses(result.losses, result.marks, result.settings, len(result.losses)),
             **self._offer_files(result),
         }

@@ -255,7 +255,7 @@ class Run(Watched[Update]):
         self.time_lapse.add(update.picture)
         if update.end is RunEnd.STOPPED and self._was_paused_for_long:
             pause = f"{MAX_PAUSE_SECONDS / 60:g} minutes"
-            note = f"Stopped after a pause of {pause}, since others may be waiting: press More to go on."
+            note = f"Stopped after a pause of {pause}, since others may be waiting: press More steps to go on."
             update = update._replace(notes=(note, *update.notes))
         if update.end:
             self._outcome = "left" if self.is_abandoned else OUTCOMES[update.end]

@@ -158,8 +158,15 @@ class Sketches(Watched[Wall]):
         began, outcome, steps = time.monotonic(), "failed", 0
         folder = self.control.folder
         paintings = (painting, self.second_painting) if self.second_painting else (painting,)
-        masks = {"keep": self.keep, "region": self.region}
-        request = Request(self.photo, paintings, self._settings, folder, **masks, config=self._config)
+        request = Request(
+            self.photo,
+            paintings,
+            self._settings,
+            folder,
+            keep=self.keep,
+            region=self.region,
+            config=self._config,
+        )
         try:
             for update in painter.paint(request):
                 if isinstance(update, Failure):

@@ -160,7 +160,9 @@ def test_a_run_that_is_paused_for_too_long_ends_with_its_picture_and_says_why(
     HANDLERS.toggle_pause(session)
     *_, last = run
     assert "Stopped:" in status(last)
-    assert "Stopped after a pause of 0.005 minutes, since others may be waiting: press More to go on." in status(last)
+    assert "Stopped after a pause of 0.005 minutes, since others may be waiting: press More steps to go on." in status(
+        last
+    )
     assert png(last).is_file()
     *_, after_more = more(session)
     assert "pause" not in status(after_more)
