@@ -151,7 +151,8 @@ def _describe_painting(record: Record) -> str:
     them = "it" if len(record.missing) == 1 else "them"
     if record.result:
         lost = f"The {missing} {'is' if them == 'it' else 'are'} no longer on the server: choose {them} again."
-        told = [lost] if missing else [] if record.lost_mask or record.lost_region else ["Press More steps to continue it."]
+        is_whole = not (missing or record.lost_mask or record.lost_region)
+        told = [lost] if missing else ["Press More steps to continue it."] * is_whole
         sentences = [f"{record.result.name.caption}.", *told]
     else:
         again = f"choose the {missing} again, then press Paint" if missing else "press Paint"
