@@ -80,7 +80,7 @@ def test_paint_pressed_at_once_after_an_example_paints_it_although_the_server_is
     indirect=["page"],
 )
 def test_a_style_pressed_during_a_run_is_offered_next_or_now(page: Page, when: str) -> None:
-    paint_example(page, 40 if when == "next" else 2000)
+    paint_example(page, 120 if when == "next" else 2000)
     expect(page.locator("#status")).to_contain_text("Painting:")
     press_style(page, "Ink wash")
     expect(page.locator("#offer")).to_contain_text("Ink wash")
@@ -109,7 +109,7 @@ def test_the_picture_is_in_sight_while_it_is_painted(page: Page) -> None:
     page.wait_for_timeout(1500)  # until the page has scrolled
     box = page.locator("#result .frame").bounding_box()
     assert box and page.viewport_size
-    assert box["y"] >= 0
+    assert box["y"] > -1, "a browser scrolls to fractions of a pixel"
     assert box["y"] + box["height"] <= page.viewport_size["height"]
     page.get_by_role("button", name="Stop").click()
     expect(page.locator("#status")).to_contain_text("Stopped:")

@@ -150,7 +150,7 @@ def test_sketches_are_painted_in_another_process_each_in_a_call_of_its_own(
     monkeypatch.setattr("page.handlers.styles", lambda: examples.styles()[:2])
     session = Session(is_open=True)
     values = controls.slider_values(Settings()).values()
-    HANDLERS.try_styles(session, {"path": str(PHOTO)}, None, "balanced", *values)
+    HANDLERS.try_styles(session, {"path": str(PHOTO)}, None, "balanced", *values, None, None)
     *_, last = HANDLERS.watch_sketches(session)
     assert session.sketches
     assert all(picture and Path(picture).is_file() for picture in session.sketches.wall.pictures)
