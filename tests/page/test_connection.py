@@ -121,7 +121,7 @@ def wait_for_reload(page: Page, act: Callable[[], None]) -> None:
 def test_a_run_goes_on_while_the_network_is_gone_and_its_tab_sees_it_to_the_end(page: Page, network: Network) -> None:
     start(page, network.url, 600)
     wait_for_reload(page, lambda: network.cut(4))
-    expect(page.locator("#status")).to_contain_text("Step 600 of 600", timeout=2 * MINUTE)
+    expect(page.locator("#status")).to_contain_text("Step 600 of 600", timeout=4 * MINUTE)
     expect(page.locator("#result .after")).to_be_visible()
     expect(page.locator("#photo img")).to_be_visible()
     expect(page.locator("#download")).to_be_enabled()
