@@ -41,6 +41,7 @@ def run(photo, painting, vgg16) -> Callable[..., Iterator[Frame]]:
     return start
 
 
+@pytest.mark.slow
 def test_a_print_says_its_time_and_memory_first_and_then_grows(run):
     frames = list(run())
     assert (frames[0].iteration, frames[0].picture.size) == (0, (96, 64))

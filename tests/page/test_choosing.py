@@ -56,6 +56,7 @@ def paint_flower_as_mosaic(page: Page) -> None:
     assert page.locator("#strip li").inner_text().startswith("Flower · Mosaic")
 
 
+@pytest.mark.slow
 @only_desktop
 def test_paint_pressed_at_once_after_a_sample_and_a_style_paints_them_although_the_server_is_slow(page: Page) -> None:
     page.evaluate(SLOW_FETCH)

@@ -288,6 +288,7 @@ def test_a_tab_that_says_it_is_closed_ends_its_run_within_two_seconds_unless_ano
     assert wait_until_over(session, 10)
 
 
+@pytest.mark.slow
 def test_a_press_on_paint_after_a_run_was_left_is_not_stopped_with_it(
     every_update: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -347,6 +348,7 @@ def test_the_sentence_of_a_run_that_failed_unseen_is_shown_once_and_the_picture_
     assert last[COMPONENTS.viewer]
 
 
+@pytest.mark.slow
 def test_a_visit_is_kept_for_an_hour_after_its_last_run_although_gradio_drops_it(
     every_update: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,6 +29,7 @@ from tests.data import PAINTING, PHOTO, ROOT
 from tests.page.helpers import large_request, small_request
 
 
+@pytest.mark.slow
 def test_a_program_gets_pictures_during_the_run_and_a_png_in_the_end(client: Client) -> None:
     frames = list(client.submit(**large_request()))
     status, png = frames[-1][1], frames[-1][3]
@@ -200,7 +201,23 @@ def test_missing_and_extra_arguments_are_refused_and_the_server_stays_up(url: st
 def test_a_monitor_can_ask_whether_the_server_is_up(url: str) -> None:
     answer = httpx.get(f"{url}health")
     assert answer.status_code == 200
-    assert answer.json() == {"status": "ok", "painting": False}
+    assert answer.json() == {"status": "ok", "painting": False, "painters": 1, "runs": 0, "waiting": 0}
+
+
+def test_prometheus_reads_how_many_runs_ended_how_and_who_waits(url: str, client: Client) -> None:
+    def read() -> dict[str, float]:
+        answer = httpx.get(f"{url}metrics")
+        assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+        lines = [line.rsplit(" ", 1) for line in answer.text.splitlines() if not line.startswith("#")]
+        return {name: float(value) for name, value in lines}
+
+    finished = 'styletransfer_runs_total{outcome="finished"}'
+    before = read().get(finished, 0.0)
+    client.predict(**small_request(iterations=2))
+    after = read()
+    assert after[finished] == before + 1
+    assert after["styletransfer_run_seconds_count"] >= 1
+    assert (after["styletransfer_painters"], after["styletransfer_waiting"]) == (1, 0)
 
 
 def test_a_run_is_one_line_in_the_log_that_tells_nothing_about_the_visitor(

@@ -76,6 +76,7 @@ def test_where_memory_is_out_altogether_no_size_is_advised(client: Client, monke
         client.predict(**small_request())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("door", ["gradio_api/upload", "gradio_api/queue/join", "gradio_api/call/paint"])
 def test_a_body_said_to_be_huge_is_refused_at_once(url: str, client: Client, door: str) -> None:
     with suppress(httpx.TransportError):  # the server has hung up
@@ -83,6 +84,7 @@ def test_a_body_said_to_be_huge_is_refused_at_once(url: str, client: Client, doo
     assert client.predict(**small_request())[3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("door", ["gradio_api/upload", "gradio_api/queue/join", "gradio_api/call/paint"])
 def test_an_endless_body_is_refused_and_read_no_further(url: str, client: Client, door: str) -> None:
     sent = 0

@@ -39,6 +39,7 @@ def test_files_outside_the_apps_folders_and_of_other_visits_are_refused(url: str
             connection.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/etc/passwd", str(ROOT / "app.py"), "../../../etc/passwd"])
 def test_a_path_sent_for_a_picture_reads_no_file_of_the_server(url: str, client: Client, path: str) -> None:
     data = [{"path": path, "meta": {"_type": "gradio.FileData"}}, None, "quick", *[None] * 4]
