@@ -243,6 +243,9 @@ class Run(Watched[Update]):
 
     def _take(self, update: Update | Failure) -> None:
         """Add what is new to what watchers see, and save the last picture before they see that it is the last."""
+        if isinstance(update, Failure) and self._latest:  # of a painter that was to go on with it
+            notes = update.message, *self._latest.notes
+            update = self._latest._replace(losses=[], marks={}, notes=notes, end=RunEnd.STOPPED)
         if isinstance(update, Failure):
             self._outcome = "refused" if update.expected else "failed"
             self._error = gr.Error(update.message, title="Cannot paint this", print_exception=False)

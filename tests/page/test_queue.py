@@ -20,7 +20,7 @@ from page.examples import styles
 from page.queue import Durations, Place, Queue, QueueFullError
 from page.session import Session
 from page.status import describe_place
-from page.worker import LocalPainter, Request, RunControl, RunEnd, Update
+from page.worker import Failure, LocalPainter, PainterLostError, Request, RunControl, RunEnd, Update
 from styletransfer import PRESETS, Settings
 from tests.data import PAINTING, PHOTO
 from tests.page.helpers import COMPONENTS, HANDLERS, SMALL, Pressed, make_update, paint, uploaded
@@ -373,3 +373,29 @@ def test_nobody_is_told_seconds_while_there_is_no_painter_and_all_begin_when_the
         waiting.join(unknown)
     waiting.add(LocalPainter())
     assert one.wait_for_turn(0) and two.place == Place(0, 3.0)
+
+
+class LostPainter(Painter):
+    """Is lost after its first update."""
+
+    def paint(self, request: Request) -> Iterator[Update]:
+        yield self.update(request, 1, None)
+        raise PainterLostError
+
+
+class FailingPainter(Painter):
+    """Fails at once."""
+
+    def paint(self, request: Request) -> Iterator[Update | Failure]:  # type: ignore[override]
+        yield Failure("This machine cannot paint this.", expected=False)
+
+
+def test_a_picture_that_is_shown_is_kept_when_its_painter_is_lost_and_the_next_one_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(run, "QUEUE", Queue(LostPainter(), FailingPainter()))
+    session = Session()
+    *_, last = paint(session)
+    assert "Stopped" in status(last)
+    assert "This machine cannot paint this." in status(last)
+    assert session.results and Path(session.results[0].file).is_file()
