@@ -164,12 +164,18 @@ def test_those_who_wait_are_not_shut_out_by_sketches_and_sketches_keep_their_pla
     assert painted(last(session)) == [True] * 12
 
 
-def test_stop_ends_it_and_what_was_painted_stays_also_after_a_reload(painter: Painter) -> None:
+def stop_at_the_fourth(painter: Painter) -> Session:
+    """A visit whose sketches were stopped when three of them were painted."""
     session = Session()
     painter.waits_at = 3
     press(session)
     wait_until(lambda: len(painter.painted) == 4)
     HANDLERS.stop_sketches(session)
+    return session
+
+
+def test_stop_ends_it_and_what_was_painted_stays_also_after_a_reload(painter: Painter) -> None:
+    session = stop_at_the_fourth(painter)
     shown = last(session)
     assert painted(shown) == [True] * 3 + [False] * 9
     assert "Stopped. 3 of 12 sketches" in said(shown)
@@ -184,11 +190,7 @@ def test_stop_ends_it_and_what_was_painted_stays_also_after_a_reload(painter: Pa
 
 
 def test_a_press_after_stop_goes_on_with_the_sketches_that_are_missing(painter: Painter) -> None:
-    session = Session()
-    painter.waits_at = 3
-    press(session)
-    wait_until(lambda: len(painter.painted) == 4)
-    HANDLERS.stop_sketches(session)
+    session = stop_at_the_fourth(painter)
     first = tiles(last(session))[:3]
     painter.waits_at = None
     press(session)
