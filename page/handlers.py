@@ -468,16 +468,18 @@ class Handlers:
         which = f"Photo {number} of {session.photo_count}" if session.photo_count else KEPT if session.follows else ""
         for update in run.watch():
             is_paused = run.control.paused
+            # A copy, since saving a picture changes it for a moment, and others save the same one in other threads.
+            picture = update.picture.copy() if update else None
             if update and update.end:
                 yield {
-                    c.result: update.picture,
+                    c.result: picture,
                     c.status: describe_progress(update, SHOWN_ENDS[update.end], which, run.message),
                     c.plot: plot_losses(run.losses, run.marks, update.settings, update.iterations),
                     c.download: run.result.file if run.result else None,  # None if it could not be saved
                 }
             elif update:
                 changes = {
-                    c.result: update.picture,
+                    c.result: picture,
                     c.status: describe_progress(update, "Painting", which),
                 }
                 if time.monotonic() - last_plot > SECONDS_PER_PLOT:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ MAX_PAUSE_SECONDS = 120.0  # other visitors may be waiting
 SECONDS_PER_LOOK = 0.1  # whether one that waits was stopped or left
 SECONDS_PER_SIGN = 0.5  # a watcher gets something at least this often, and Gradio then notices who has left
 RUNS: set[Run] = set()  # those that are on, or wait for their turn
+SAVING = threading.Semaphore(max(1, (os.cpu_count() or 1) - 1))  # films at once; the page answers meanwhile
 PAINTER_LOST = "The machine that painted this was lost; another went on from its last picture."
 OUTCOMES = {RunEnd.FINISHED: "finished", RunEnd.STOPPED: "stopped"}
 log = logging.getLogger(__name__)
@@ -159,11 +161,12 @@ class Run(Watched[Update]):
         self.has_begun = False  # its turn has come
         self.was_abandoned = False  # before its turn came
         self._was_paused_for_long = False
-        self._lost_note = ""
+        self._notes: list[str] = []  # of its own; a painter has others
         self.request = request
         self._save, self._preset = save, preset
         self._outcome = "failed"
         self._entry: Entry | None = None
+        self._began = math.inf
 
     def start(self) -> None:
         """Begin in the background, as soon as its turn comes. Raises QueueFullError."""
@@ -187,14 +190,13 @@ class Run(Watched[Update]):
 
     def _paint(self) -> None:
         assert self._entry
-        began = math.inf
         try:
             if not self._wait_for_turn():
                 self.was_abandoned = self.is_abandoned
                 self._outcome = "left" if self.was_abandoned else "stopped"
                 return
             with self._changed:
-                self.has_begun, began = True, time.monotonic()
+                self.has_begun, self._began = True, time.monotonic()
             request: Request | None = self.request
             while request:
                 request = self._paint_until_lost(request, self._entry)
@@ -205,11 +207,8 @@ class Run(Watched[Update]):
         finally:
             self._entry.leave()
             RUNS.discard(self)
-            seconds = max(time.monotonic() - began, 0.0)
             steps = self._latest.iteration if self._latest else 0
-            log_job(self.request.settings.size, self._preset, seconds, steps, self._outcome)
-            if self._outcome == "finished":
-                DURATIONS.add(self._preset, self.request.settings, seconds)
+            log_job(self.request.settings.size, self._preset, self._seconds, steps, self._outcome)
             self.control.forget()
             self._end()
 
@@ -224,47 +223,74 @@ class Run(Watched[Update]):
 
     def _paint_until_lost(self, request: Request, entry: Entry) -> Request | None:
         """Paint; returns what is left to be painted if the painter is lost and another is there to go on."""
+        last: Update | Failure | None = None
         try:
             for update in entry.painter.paint(request):
+                if isinstance(update, Failure) or update.end:
+                    last = update
+                    continue
                 self._take(update)
                 self._stop_if_abandoned()
                 self._wait_while_paused()
-            return None
         except PainterLostError:
             metrics.PAINTERS_LOST.inc()
-            entry.change_painter()
-        latest = self._latest
-        if self._wait_for_turn():
-            self._lost_note = PAINTER_LOST if latest else ""
-            return go_on_from(latest, request) if latest else request
-        if latest:
-            self._take(latest._replace(losses=[], marks={}, end=RunEnd.STOPPED))
+            if not last:
+                return self._find_another_painter(request, entry)
+        if last:
+            self._end_with(last)
         return None
 
-    def _take(self, update: Update | Failure) -> None:
-        """Add what is new to what watchers see, and save the last picture before they see that it is the last."""
-        if isinstance(update, Failure) and self._latest:  # of a painter that was to go on with it
-            notes = update.message, *self._latest.notes
-            update = self._latest._replace(losses=[], marks={}, notes=notes, end=RunEnd.STOPPED)
-        if isinstance(update, Failure):
-            self._outcome = "refused" if update.expected else "failed"
-            self._error = gr.Error(update.message, title="Cannot paint this", print_exception=False)
-            return
-        if self._lost_note:
-            update = update._replace(notes=(self._lost_note, *update.notes))
+    def _find_another_painter(self, request: Request, entry: Entry) -> Request | None:
+        """Wait for a painter; returns what it is to paint, or None if the visitor stops or leaves first."""
+        entry.change_painter()
+        latest = self._latest
+        if self._wait_for_turn():
+            self._notes += [PAINTER_LOST] if latest else []
+            return go_on_from(latest, request) if latest else request
+        if latest:
+            self._end_with(latest._replace(losses=[], marks={}, end=RunEnd.STOPPED))
+        return None
+
+    def _take(self, update: Update) -> None:
+        """Add what is new to what watchers see."""
         # New objects, since a watcher may be drawing the old ones.
         self.losses = [*self.losses, *update.losses]
         self.marks = {**self.marks, **update.marks}
         self.time_lapse.add(update.picture)
-        if update.end is RunEnd.STOPPED and self._was_paused_for_long:
+        self._show_with_notes(update)
+
+    def _show_with_notes(self, update: Update) -> None:
+        self._show(update._replace(notes=tuple(dict.fromkeys((*self._notes, *update.notes)))))
+
+    def _end_with(self, last: Update | Failure) -> None:
+        """Let the next one paint, and save the last picture before watchers see that it is the last."""
+        assert self._entry
+        self._entry.leave()
+        if isinstance(last, Failure) and self._latest:  # of a painter that was to go on with it
+            self._notes.append(last.message)
+            last = self._latest._replace(losses=[], marks={}, end=RunEnd.STOPPED)
+        if isinstance(last, Failure):
+            self._outcome = "refused" if last.expected else "failed"
+            self._error = gr.Error(last.message, title="Cannot paint this", print_exception=False)
+            return
+        if last.end is RunEnd.STOPPED and self._was_paused_for_long:
             pause = f"{MAX_PAUSE_SECONDS / 60:g} minutes"
-            note = f"Stopped after a pause of {pause}, since others may be waiting: press More steps to go on."
-            update = update._replace(notes=(note, *update.notes))
-        if update.end:
-            self._outcome = "left" if self.is_abandoned else OUTCOMES[update.end]
-            self._show(update._replace(end=None))  # while its files, of which the film takes longest, are written
-            self.message = self._save(self, update)
-        self._show(update)
+            self._notes.append(
+                f"Stopped after a pause of {pause}, since others may be waiting: press More steps to go on."
+            )
+        assert last.end
+        self._outcome = "left" if self.is_abandoned else OUTCOMES[last.end]
+        if self._outcome == "finished":
+            DURATIONS.add(self._preset, self.request.settings, self._seconds)
+        self._take(last._replace(end=None))  # it is seen while its files, of which the film takes longest, are written
+        with SAVING:
+            self.message = self._save(self, last)
+        self._show_with_notes(last)
+
+    @property
+    def _seconds(self) -> float:
+        """How long it has been painted."""
+        return max(time.monotonic() - self._began, 0.0)
 
     def _estimate_seconds_left(self) -> float | None:
         latest = self._latest
