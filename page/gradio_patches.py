@@ -33,6 +33,7 @@ REPLACED: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
     (processing_utils, "async_ssrf_protected_get", ("url",)),
     (processing_utils, "_check_allowed", ("path", "check_in_upload_folder")),
     (processing_utils, "check_all_files_in_cache", ("data",)),
+    (gr.components.Component, "api_info", ("self",)),
     (CustomCORSMiddleware, "parent_configures_cors", ("self",)),
 )
 
@@ -61,6 +62,10 @@ def apply_patches(fetch: Fetch) -> None:
     # "Error" and logs a traceback.
     for name in ("_check_allowed", "check_all_files_in_cache"):
         setattr(processing_utils, name, _explain_missing_file(_original[name]))
+    # What: the description of what a component takes and gives, for the page about the API.
+    # Why: with each update of each visitor Gradio builds the components anew that the update leaves as they are, and
+    # works this out for each of them, which was a quarter of what the page does while many watch.
+    gr.components.Component.api_info = _describe_once  # type: ignore[method-assign]
     # What: the question whether somebody else decides which sites may call (CORS).
     # Why: Gradio would allow every site unless Host is localhost, and answer before the page's own middleware is asked.
     CustomCORSMiddleware.parent_configures_cors = lambda self: True  # type: ignore[method-assign]
@@ -113,6 +118,16 @@ def _save_in_one_step(img: Image.Image, cache_dir: str, name: str = "image", for
         part.unlink(missing_ok=True)
         raise
     return str(file)
+
+
+_api_info = gr.components.Component.api_info
+_descriptions: dict[Any, dict[str, Any]] = {}
+
+
+def _describe_once(self: gr.components.Component) -> dict[str, Any]:
+    if self.data_model not in _descriptions:
+        _descriptions[self.data_model] = _api_info(self)
+    return _descriptions[self.data_model]
 
 
 _original = {name: getattr(processing_utils, name) for name in ("_check_allowed", "check_all_files_in_cache")}

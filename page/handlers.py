@@ -478,7 +478,7 @@ class Handlers:
                     c.download: run.result.file if run.result else None,  # None if it could not be saved
                 }
             elif update:
-                changes = {
+                changes: Changes = {
                     c.result: picture,
                     c.status: describe_progress(update, "Painting", which),
                 }

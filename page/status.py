@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import html
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import plotly.graph_objects as go
+from gradio.components.plot import PlotData
 
 from styletransfer import Losses, Settings
 
@@ -137,26 +138,27 @@ def _free_row(labels: Sequence[MarkLabel], label: MarkLabel) -> int | None:
     return next((row for row in range(LABEL_ROWS) if row not in covered), None)
 
 
-def plot_losses(losses: Sequence[Losses], marks: Mapping[int, str], settings: Settings, iterations: int) -> go.Figure:
+def plot_losses(losses: Sequence[Losses], marks: Mapping[int, str], settings: Settings, iterations: int) -> PlotData:
     """Plot the terms of the loss by step on a logarithmic scale, with a dotted line at each of the `marks`.
 
-    The plot has room for `iterations` steps. It cannot be zoomed: a finger on it scrolls the page.
+    The plot has room for `iterations` steps. It cannot be zoomed: a finger on it scrolls the page. It is what the
+    browser's Plotly reads; to build a figure with Plotly's package takes 20 ms, most of what the page does for an
+    update, and many may watch.
     """
     names = {"content": "α content", "style": "β style", "tv": "γ smoothness", "total": "total"}
     if not settings.tv_weight:
         names["tv"] = "smooth (γ = 0)"  # on a phone, a longer name would need a row for each
-    plot = go.Figure(
-        [
-            go.Scatter(
-                x=list(range(1, len(losses) + 1)),
-                y=[getattr(loss, term) or None for loss in losses],  # a logarithmic scale has no zero
-                name=names[term],
-                mode="lines",
-                line={"color": colour, "width": 3 if term == "total" else 2},
-            )
-            for term, colour in CURVE_COLOURS.items()
-        ]
-    )
+    curves = [
+        {
+            "type": "scatter",
+            "x": list(range(1, len(losses) + 1)),
+            "y": [getattr(loss, term) or None for loss in losses],  # a logarithmic scale has no zero
+            "name": names[term],
+            "mode": "lines",
+            "line": {"color": colour, "width": 3 if term == "total" else 2},
+        }
+        for term, colour in CURVE_COLOURS.items()
+    ]
     values = [value for loss in losses for value in loss if value > 0]
     decades = math.log10(max(values) / min(values)) if values else 0.0
     labels = label_marks(marks, iterations)
@@ -165,14 +167,15 @@ def plot_losses(losses: Sequence[Losses], marks: Mapping[int, str], settings: Se
     line = {"type": "line", "line": {"dash": "dot", "color": "rgba(128,128,128,0.6)"}}
     span = {"type": "rect", "line": {"width": 0}, "fillcolor": "rgba(128,128,128,0.15)"}
     across = {"y0": 0, "y1": 1, "yref": "paper", "layer": "below"}
-    plot.update_layout(
-        height=PLOT_HEIGHT,
-        margin={"l": 8, "r": 8, "t": 8, "b": 8},
-        shapes=[
+    axis = {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False, "fixedrange": True, "automargin": True}
+    layout = {
+        "height": PLOT_HEIGHT,
+        "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
+        "shapes": [
             *({**span, **across, "x0": label.steps[0], "x1": label.steps[-1]} for label in labels),
             *({**line, **across, "x0": step, "x1": step} for step in lined),
         ],
-        annotations=[
+        "annotations": [
             {
                 "text": label.text,
                 "hovertext": label.details,
@@ -189,21 +192,19 @@ def plot_losses(losses: Sequence[Losses], marks: Mapping[int, str], settings: Se
             }
             for label in labels
         ],
-        xaxis={"title": "Loss by step", "range": [0, iterations], "automargin": True},
-        yaxis={
+        "xaxis": {**axis, "title": {"text": "Loss by step"}, "range": [0, iterations]},
+        "yaxis": {
+            **axis,
             "type": "log",
             "exponentformat": "power",
             "dtick": max(1, math.ceil(decades / MAX_TICKS)),
-            "automargin": True,
             "domain": [0, 1 - 1.5 * rows * LABEL_HEIGHT / PLOT_HEIGHT],  # the legend and the title take a third
         },
-        legend={"orientation": "h", "y": 1.08, "yanchor": "bottom", "x": 0, "font": {"size": LABEL_SIZE}},
-        font={"color": "#808080", "family": "system-ui, sans-serif"},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        dragmode=False,
-        uirevision="losses",  # a curve that was hidden stays so
-    )
-    for update_axes in (plot.update_xaxes, plot.update_yaxes):
-        update_axes(gridcolor="rgba(128,128,128,0.25)", zeroline=False, fixedrange=True)
-    return plot
+        "legend": {"orientation": "h", "y": 1.08, "yanchor": "bottom", "x": 0, "font": {"size": LABEL_SIZE}},
+        "font": {"color": "#808080", "family": "system-ui, sans-serif"},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "dragmode": False,
+        "uirevision": "losses",  # a curve that was hidden stays so
+    }
+    return PlotData(type="plotly", plot=json.dumps({"data": curves, "layout": layout}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -47,7 +48,7 @@ def test_a_style_that_is_pressed_is_painted_with_itself_and_not_with_its_thumbna
 
 
 def plot_marks(update: dict[Any, Any]) -> str:
-    return ", ".join(note.text for note in update[COMPONENTS.plot].layout.annotations)
+    return ", ".join(note["text"] for note in json.loads(update[COMPONENTS.plot].plot)["layout"]["annotations"])
 
 
 def status(update: dict[Any, Any]) -> str:
