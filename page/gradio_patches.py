@@ -15,6 +15,7 @@ import gradio as gr
 import httpx
 import jinja2
 from gradio import networking, processing_utils, routes
+from gradio.components import Component
 from gradio.data_classes import ImageData
 from gradio.exceptions import InvalidPathError
 from gradio.route_utils import CustomCORSMiddleware
@@ -33,7 +34,8 @@ REPLACED: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
     (processing_utils, "async_ssrf_protected_get", ("url",)),
     (processing_utils, "_check_allowed", ("path", "check_in_upload_folder")),
     (processing_utils, "check_all_files_in_cache", ("data",)),
-    (gr.components.Component, "api_info", ("self",)),
+    (Component, "api_info", ("self",)),
+    (gr.UploadButton, "api_info", ("self",)),
     (CustomCORSMiddleware, "parent_configures_cors", ("self",)),
 )
 
@@ -63,9 +65,10 @@ def apply_patches(fetch: Fetch) -> None:
     for name in ("_check_allowed", "check_all_files_in_cache"):
         setattr(processing_utils, name, _explain_missing_file(_original[name]))
     # What: the description of what a component takes and gives, for the page about the API.
-    # Why: with each update of each visitor Gradio builds the components anew that the update leaves as they are, and
-    # works this out for each of them, which was a quarter of what the page does while many watch.
-    gr.components.Component.api_info = _describe_once  # type: ignore[method-assign]
+    # Why: Gradio works it out for each component of each visitor, and again with each update that leaves the component
+    # as it is: a quarter of what the page did while many watch.
+    for owner in (Component, gr.UploadButton):
+        owner.api_info = _describe_once(_describe[owner])  # type: ignore[method-assign, assignment]
     # What: the question whether somebody else decides which sites may call (CORS).
     # Why: Gradio would allow every site unless Host is localhost, and answer before the page's own middleware is asked.
     CustomCORSMiddleware.parent_configures_cors = lambda self: True  # type: ignore[method-assign]
@@ -120,14 +123,20 @@ def _save_in_one_step(img: Image.Image, cache_dir: str, name: str = "image", for
     return str(file)
 
 
-_api_info = gr.components.Component.api_info
-_descriptions: dict[Any, dict[str, Any]] = {}
+_describe = {owner: owner.api_info for owner in (Component, gr.UploadButton)}
 
 
-def _describe_once(self: gr.components.Component) -> dict[str, Any]:
-    if self.data_model not in _descriptions:
-        _descriptions[self.data_model] = _api_info(self)
-    return _descriptions[self.data_model]
+def _describe_once(describe: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a function that describes all components alike that take the same."""
+    known: dict[Any, Any] = {}
+
+    @functools.wraps(describe)
+    def describe_once(self: Any) -> Any:
+        if self.data_model not in known:
+            known[self.data_model] = describe(self)
+        return known[self.data_model]
+
+    return describe_once
 
 
 _original = {name: getattr(processing_utils, name) for name in ("_check_allowed", "check_all_files_in_cache")}

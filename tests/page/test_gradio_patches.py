@@ -15,6 +15,7 @@ from gradio import networking, routes
 from PIL import Image
 
 from page import gradio_patches, link_preview, server
+from tests.page.helpers import COMPONENTS
 
 
 def test_a_gradio_without_what_the_page_replaces_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,6 +28,20 @@ def test_a_gradio_without_what_the_page_replaces_is_refused_by_name(monkeypatch:
     monkeypatch.delattr("gradio.processing_utils.async_ssrf_protected_get")
     with pytest.raises(RuntimeError, match=r"processing_utils\.async_ssrf_protected_get"):
         gradio_patches.apply_patches(server.fetch_or_explain)
+
+
+def test_the_page_about_the_api_describes_every_component_as_gradio_does() -> None:
+    gradio_patches.apply_patches(server.fetch_or_explain)
+    compared = 0
+    for component in vars(COMPONENTS).values():
+        for owner, describe in gradio_patches._describe.items():
+            if getattr(type(component), "api_info", None) is owner.api_info:
+                component._api_info_cache = None
+                expected = describe(component)
+                component._api_info_cache = None
+                assert component.api_info() == expected
+                compared += 1
+    assert compared > 10
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import os
 import re
+import statistics
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import httpx
@@ -18,7 +22,11 @@ from gradio_client.client import Job
 from PIL import Image
 
 from benchmarks import soak
+from benchmarks.visitors import Visitor, Watched, time_answers
 from page import worker
+from page.queue import QUEUE
+from page.worker import Request, RunEnd, Update
+from styletransfer import Losses
 from tests.data import PAINTING, PHOTO
 from tests.page.helpers import save_plain_photo, small_request
 
@@ -87,7 +95,7 @@ def wait_for_end(evaluations: Counter[str]) -> bool:
     """Whether the work ends soon."""
     for _ in range(50):
         before = evaluations["all"]
-        time.sleep(0.3)
+        time.sleep(0.5)
         if evaluations["all"] == before:
             return True
     return False
@@ -133,3 +141,88 @@ def test_a_program_that_hangs_up_while_it_waits_is_not_painted_for(
 def upload(url: str, file: Path) -> str:
     """The path at which the server has a file now."""
     return str(httpx.post(f"{url}gradio_api/upload", files={"files": file.open("rb")}).json()[0])
+
+
+TABS, WAITING, PAINTERS = 200, 50, 8
+
+
+class PlainPainter:
+    """One of eight, which are elsewhere: here it takes four seconds to show the photo itself."""
+
+    def paint(self, request: Request) -> Iterator[Update]:
+        with Image.open(request.photo) as photo:
+            picture = photo.convert("RGB")
+        for step in range(1, 11):
+            time.sleep(0.4)
+            yield Update(
+                picture=picture.copy(),
+                losses=[Losses(1.0, 1.0, 1.0, 3.0)],
+                marks={},
+                iteration=step,
+                iterations=10,
+                size=max(picture.size),
+                seconds=0.4 * step,
+                remaining=4 - 0.4 * step,
+                settings=request.settings,
+                backbone="vgg16",
+                masked=False,
+                in_regions=False,
+                notes=(),
+                end=RunEnd.FINISHED if step == 10 else None,
+            )
+
+
+@pytest.fixture
+def eight_painters(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    before, added = QUEUE.painters, [PlainPainter() for _ in range(PAINTERS)]
+    monkeypatch.setattr(QUEUE, "max_waiting", WAITING)
+    for painter in before:
+        QUEUE.dismiss(painter)
+    for painter in added:
+        QUEUE.add(painter)
+    yield
+    for painter in added:
+        QUEUE.dismiss(painter)
+    for painter in before:
+        QUEUE.add(painter)
+
+
+async def paint_at_once(visitors: list[Visitor], photos: list[Path]) -> list[Watched]:
+    painting = await asyncio.gather(*(visitor.upload_file(PAINTING) for visitor in visitors))
+    given = await asyncio.gather(*(visitor.upload_file(photo) for visitor, photo in zip(visitors, photos, strict=True)))
+    return list(await asyncio.gather(*map(Visitor.paint, visitors, given, painting)))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("eight_painters")
+def test_with_two_hundred_tabs_and_fifty_waiting_the_page_answers_and_everybody_gets_their_own_picture(
+    url: str, tmp_path: Path, folder: Path
+) -> None:
+    photos = [save_plain_photo(tmp_path, number) for number in range(PAINTERS + WAITING)]
+
+    async def visit() -> tuple[list[list[Watched]], list[float], int, list[soak.State]]:
+        async with AsyncExitStack() as stack:
+            tabs = [await stack.enter_async_context(Visitor(url)) for _ in range(TABS)]
+            answering = asyncio.create_task(time_answers(tabs[-1]))
+            seen, states, most = list[list[Watched]](), list[soak.State](), 0
+            for wave in range(2):
+                painting = asyncio.create_task(paint_at_once(tabs[: len(photos)], photos))
+                while not painting.done():
+                    most = max(most, QUEUE.waiting)
+                    await asyncio.sleep(0.05)
+                seen.append(await painting)
+                states.append(soak.measure_state(wave, os.getpid(), folder))
+            answering.cancel()
+            return seen, await answering, most, states
+
+    seen, answers, most_waiting, (early, late) = asyncio.run(visit())
+    assert most_waiting >= WAITING - PAINTERS
+    assert statistics.median(answers) < 0.5
+    for wave in seen:
+        for watched, photo in zip(wave, photos, strict=True):
+            assert watched.last, watched.said
+            with Image.open(io.BytesIO(watched.last)) as picture, Image.open(photo) as own:
+                off = np.asarray(picture.convert("RGB"), float).mean((0, 1)) - np.asarray(own, float).mean((0, 1))
+            assert np.abs(off).max() < 6, "another visitor's picture"
+    assert late.memory - early.memory < soak.MAX_GROWTH
+    assert late.open_files - early.open_files < 10
