@@ -225,6 +225,7 @@ def test_a_run_that_was_lost_goes_on_from_its_last_picture_and_counts_on(photo, 
     assert rest[-1].losses.total < rest[0].losses.total < whole[-4].losses.total * 2
 
 
+@pytest.mark.slow
 def test_a_run_that_was_lost_in_a_coarse_stage_has_the_finer_ones_still_to_come(vgg16):
     settings = quick(objective="auto", size=384, stages=2, iterations=24)
     whole = [frame for frame in stylize(PHOTO, PAINTING, settings, vgg16) if frame.iteration]
