@@ -423,6 +423,15 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     c.examples.select(None, c.examples, [c.photo, c.painting], js=TAKE_FILES)
     c.examples.select(handlers.show_example, c.session, [*settings, *progress, *files, c.more, c.enlarge], **at_once)
     c.painting.change(handlers.mark_style, [c.session, c.painting], c.styles, **raw, **at_once)
+    gr.on(
+        [c.photo.change, c.painting.change],
+        handlers.renew_offer,
+        [c.session, c.photo, c.painting],
+        offer,
+        trigger_mode="always_last",
+        **raw,
+        **at_once,
+    )
     preset_chosen = c.preset.input(handlers.choose_preset, c.preset, sliders, **at_once)
     preset_chosen.then(handlers.steer, steering, **raw, **at_once)
     for zone, upload in c.uploads.items():
@@ -447,7 +456,7 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     )
     view = [*progress, *files, c.more, c.enlarge, c.save_all]
     reopened = c.strip.select(
-        handlers.reopen_painting, c.session, [*chosen, *masks, *settings, *notices, c.strip, *view], **at_once
+        handlers.reopen_painting, c.session, [*chosen, *masks, *settings, *notices, *offer, c.strip, *view], **at_once
     )
     connect_photo_editor(c.photo_editor, c.second_painting, reopened, **at_once)
     reopened.success(None, js=SCROLL_TO_PICTURE)
