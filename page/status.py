@@ -55,7 +55,8 @@ def describe_sketches(sketches: Sketches, names: Sequence[str]) -> str:
     wall, total = sketches.wall, len(names)
     if sketches.is_over:
         done = f"{wall.painted} of {total} sketches" if wall.painted < total else f"{total} sketches"
-        return status_html(f"{sketches.end} {done}: press one to paint it in full.".lstrip())
+        how = ": press one to paint it in full" if wall.painted else ""
+        return status_html(f"{sketches.end} {done}{how}.".lstrip())
     said = f"Sketch {wall.painting + 1} of {total}: {names[wall.painting]}"
     if sketches.place:
         said += f" · {_say_place(sketches.place)}"
