@@ -134,9 +134,11 @@ def create_components(config: ServerConfig) -> Components:
         with gr.Column(scale=4, min_width=320, elem_id="left"):
             with gr.Column(elem_id="choose-photo", elem_classes="part"):
                 gr.HTML("<h2><span>1. </span>Your photo</h2>", apply_default_css=False)
-                photo = drop_zone("Photo", webcam=True)
-                photo_notice = gr.Markdown(visible=False, elem_id="photo-notice", elem_classes="notice")
-                photo_editor = build_photo_editor(session, photo, photo_notice, preset_settings, config)
+                with gr.Row(elem_id="photo-row"):
+                    with gr.Column(min_width=0, elem_id="photo-box"):
+                        photo = drop_zone("Photo", webcam=True)
+                        photo_notice = gr.Markdown(visible=False, elem_id="photo-notice", elem_classes="notice")
+                    photo_editor = build_photo_editor(session, photo, photo_notice, preset_settings, config)
                 controls["faces"] = photo_editor.faces
                 samples = build_tiles(sample_tiles(), label="Sample photos", elem_id="samples")
             with gr.Column(elem_id="choose-style", elem_classes="part"):
