@@ -53,7 +53,7 @@ def control(name: str, settings: Settings, config: ServerConfig) -> gr.Slider | 
         choices: list[Any] = [(CHOICE_LABELS[choice], choice) for choice in knob.choices]
         return gr.Radio(choices, value=value, label=label, elem_id=name)
     if isinstance(value, bool):
-        return gr.Checkbox(value=value, label=label, info=knob.help, elem_id=name)
+        return gr.Checkbox(value=value, label=label, elem_id=name)
     return gr.Slider(
         knob.position(knob.low),
         config.max_size if name == "size" else knob.position(knob.high),

@@ -165,6 +165,7 @@ OWN_TAGS = """<title>{{ preview.title }}</title>
 		<meta property="og:site_name" content="{{ preview.site }}" />
 		<meta property="og:title" content="{{ preview.title }}" />
 		<meta property="og:description" content="{{ preview.description }}" />
+		<meta property="og:url" content="{{ config['root'] }}/{{ preview.query }}" />
 		<meta property="og:image" content="{{ config['root'] }}/preview/{{ preview.picture }}" />
 		<meta property="og:image:alt" content="{{ preview.alternative_text }}" />
 		<meta name="twitter:card" content="summary_large_image" />

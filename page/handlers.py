@@ -31,6 +31,7 @@ from .examples import (
     FIRST_EXAMPLE,
     example_name,
     examples,
+    pair_name,
     random_style,
     sample_photos,
     style_name,
@@ -574,7 +575,7 @@ class Handlers:
             raise gr.Error(FULL_DISK, print_exception=False) from error
         if session.sketches:
             session.sketches.stop("Ended, since you began to paint.")
-        session.running, session.wants_next, session.follows, session.offered_style = True, False, False, ""
+        session.running, session.wants_next, session.follows, session.offered = True, False, False, ""
         VISITS.keep(session)
         return {
             **self._enable_buttons(running=True),
@@ -779,7 +780,7 @@ class Handlers:
         if file_path(photo) != sketches.photo:
             chosen[c.photo] = sketches.photo
         if session.running:
-            return {**chosen, **self._offer_style(session, style_tiles()[event.index].name)}
+            return {**chosen, **self._offer_style(session, sketches.photo, style)}
         return {**self.start_run(session, {"path": sketches.photo}, {"path": style}, second_painting), **chosen}
 
     def steer(self, session: Session, preset: str, *values: Any) -> None:
@@ -881,18 +882,20 @@ class Handlers:
         if session.run and session.run.change_painting(path):
             return chosen
         if session.running:
-            return {**chosen, **self._offer_style(session, tile.name)}
+            return {**chosen, **self._offer_style(session, file_path(photo), path)}
         if session.current and photo:
             return {**self.start_run(session, photo, {"path": path}, second_painting), **chosen}
         return chosen
 
-    def _offer_style(self, session: Session, name: str) -> Changes:
-        session.offered_style = name
+    def _offer_style(self, session: Session, photo: str | None, painting: str) -> Changes:
+        session.offered = style_name(painting)
+        if photo and session.run and session.run.request.photo != photo:
+            session.offered = pair_name(photo, [painting])
         return self._show_offer(session)
 
     def _show_offer(self, session: Session) -> Changes:
         """Offer the style that was pressed during a run, or say that it is next; after the run, offer to paint it."""
-        c, name = self.components, session.offered_style
+        c, name = self.components, session.offered
         if not name:
             return {c.offer: gr.update(visible=False)}
         if not session.running:
@@ -909,6 +912,19 @@ class Handlers:
             c.paint_now: gr.update(visible=session.running),
             c.cancel_next: gr.update(visible=is_next),
         }
+
+    def renew_offer(self, session: Session, photo: File, painting: File) -> Changes:
+        """The page has another photo or painting: offer to paint that. After a run, the offer goes."""
+        if not session.offered:
+            return gr.skip()
+        photo_path, painting_path = file_path(photo), file_path(painting)
+        if session.running and photo_path and painting_path:
+            return self._offer_style(session, photo_path, painting_path)
+        return self._withdraw_offer(session)
+
+    def _withdraw_offer(self, session: Session) -> Changes:
+        session.wants_next, session.offered = False, ""
+        return self._show_offer(session)
 
     def describe_second_painting(self, session: Session, photo: File, second_painting: File, region: File) -> Changes:
         """Say beside Paint what the second painting does; a share means nothing where a part is marked for it."""
@@ -952,9 +968,8 @@ class Handlers:
 
     def cancel_next(self, session: Session) -> Changes:
         """Do not paint the other style: the one of the run is chosen again."""
-        session.wants_next, session.offered_style = False, ""
         shown = {self.components.painting: session.run.request.paintings[0]} if session.run else {}
-        return {**self._show_offer(session), **shown}
+        return {**self._withdraw_offer(session), **shown}
 
     def paint_now(self, session: Session) -> Changes:
         """End the run, whose picture is kept, and paint with the other style.
@@ -1030,6 +1045,7 @@ class Handlers:
             c.strip: {},
             **changes,
             **shown,
+            **self._withdraw_offer(session),
             c.status: status_html(_describe_painting(record)),
             **self._offer_to_go_on(bool(record.result) and has_all),
         }

@@ -134,9 +134,11 @@ def create_components(config: ServerConfig) -> Components:
         with gr.Column(scale=4, min_width=320, elem_id="left"):
             with gr.Column(elem_id="choose-photo", elem_classes="part"):
                 gr.HTML("<h2><span>1. </span>Your photo</h2>", apply_default_css=False)
-                photo = drop_zone("Photo", webcam=True)
-                photo_notice = gr.Markdown(visible=False, elem_id="photo-notice", elem_classes="notice")
-                photo_editor = build_photo_editor(session, photo, photo_notice, preset_settings, config)
+                with gr.Row(elem_id="photo-row"):
+                    with gr.Column(min_width=0, elem_id="photo-box"):
+                        photo = drop_zone("Photo", webcam=True)
+                        photo_notice = gr.Markdown(visible=False, elem_id="photo-notice", elem_classes="notice")
+                    photo_editor = build_photo_editor(session, photo, photo_notice, preset_settings, config)
                 controls["faces"] = photo_editor.faces
                 samples = build_tiles(sample_tiles(), label="Sample photos", elem_id="samples")
             with gr.Column(elem_id="choose-style", elem_classes="part"):
@@ -423,6 +425,15 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     c.examples.select(None, c.examples, [c.photo, c.painting], js=TAKE_FILES)
     c.examples.select(handlers.show_example, c.session, [*settings, *progress, *files, c.more, c.enlarge], **at_once)
     c.painting.change(handlers.mark_style, [c.session, c.painting], c.styles, **raw, **at_once)
+    gr.on(
+        [c.photo.change, c.painting.change],
+        handlers.renew_offer,
+        [c.session, c.photo, c.painting],
+        offer,
+        trigger_mode="always_last",
+        **raw,
+        **at_once,
+    )
     preset_chosen = c.preset.input(handlers.choose_preset, c.preset, sliders, **at_once)
     preset_chosen.then(handlers.steer, steering, **raw, **at_once)
     for zone, upload in c.uploads.items():
@@ -447,7 +458,7 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     )
     view = [*progress, *files, c.more, c.enlarge, c.save_all]
     reopened = c.strip.select(
-        handlers.reopen_painting, c.session, [*chosen, *masks, *settings, *notices, c.strip, *view], **at_once
+        handlers.reopen_painting, c.session, [*chosen, *masks, *settings, *notices, *offer, c.strip, *view], **at_once
     )
     connect_photo_editor(c.photo_editor, c.second_painting, reopened, **at_once)
     reopened.success(None, js=SCROLL_TO_PICTURE)

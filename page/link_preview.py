@@ -23,6 +23,7 @@ class LinkPreview(NamedTuple):
     title: str
     picture: str  # a name that `send_picture` knows
     alternative_text: str  # of the picture
+    query: str  # of the address that the preview is of, with its question mark: what the link says, and nothing else
     description: str = DESCRIPTION
     site: str = TITLE
 
@@ -30,14 +31,16 @@ class LinkPreview(NamedTuple):
 def describe_link(query: str) -> LinkPreview:
     """Say what to show of a link, given its query, which may be any text."""
     link = share_link.decode(query)
-    of_all = LinkPreview(TITLE, PICTURE_OF_ALL.name, "A photo, a painting, and the photo painted like it")
+    said = share_link.clean(query)
+    address = f"?{said}" if said else ""
+    of_all = LinkPreview(TITLE, PICTURE_OF_ALL.name, "A photo, a painting, and the photo painted like it", address)
     if not link.painting:
         return of_all
     manners = [style_manner(path) for path in (link.painting, link.second_painting) if path]
     title = f"{photo_name(link.photo) if link.photo else 'Your photo'} {' and '.join(manners)}"
     for example in examples():
         if (example.photo, example.painting, None) == (link.photo, link.painting, link.second_painting):
-            return LinkPreview(title, Path(example.result).name, title)
+            return LinkPreview(title, Path(example.result).name, title, address)
     return of_all._replace(title=title)
 
 

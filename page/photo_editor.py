@@ -1,4 +1,4 @@
-"""The section under the photo: turn it, cut a part out, mark parts of it, and see what is marked.
+"""The section beside the photo: turn it, cut a part out, mark parts of it, and see what is marked.
 
 Parts are marked with two brushes: what is kept stays like the photo, and a region is painted by the second painting.
 
@@ -85,12 +85,14 @@ canvas { position: absolute; inset: 0; width: 100%; height: 100%; visibility: hi
 """
 FOUND_CSS = """
 .kept { display: flex; flex-direction: column; gap: 0.25rem; }
-figure { display: flex; gap: 0.5rem; margin: 0; align-items: center; }
-img { max-width: 96px; max-height: 96px; margin: 0; border-radius: 4px; }
+figure { display: flex; gap: 0.5rem; margin: 0; align-items: center; font-size: 0.75rem; line-height: 1.2; }
+img { width: 44px; height: 44px; margin: 0; border-radius: 4px; object-fit: contain; }
 a { display: flex; min-height: 44px; margin: 0; padding: 0; align-items: center; text-align: left;
   text-decoration: underline; color: var(--block-label-text-color); }
 """
 SCROLL_TO_EDITOR = """() => setTimeout(() => document.querySelector(":is(#crop-panel, #keep-panel)")?.scrollIntoView({
+    behavior: "smooth", block: "nearest"}), 100)"""
+SCROLL_TO_PHOTO = """() => setTimeout(() => document.querySelector("#photo-row")?.scrollIntoView({
     behavior: "smooth", block: "nearest"}), 100)"""
 FULL_DISK = "The disk of this server is full, so the photo could not be changed: try again later."
 HAS_SECOND_PAINTING = "The second painting paints these parts."
@@ -247,7 +249,7 @@ class PhotoEditor:
             self.region: region_path,
             self.kept: describe_kept("Looking for faces …") if path and faces else "",
             self.section: gr.update(visible=bool(path)),
-            self.undo: gr.update(visible=path in session.before_edit),
+            self.undo: gr.update(interactive=path in session.before_edit),
             # This may come late, when one has been opened for the new photo.
             **(self._close_editors() if session.photo_on_editor != path else {}),
         }
@@ -302,30 +304,33 @@ def describe_kept(sentence: str, picture: Any = None, alternative: str = "") -> 
 def build_photo_editor(
     session: gr.State, photo: gr.Image, notice: gr.Markdown, settings: Settings, config: ServerConfig
 ) -> PhotoEditor:
-    """Build the section, which is hidden until there is a photo; `settings` say whether faces are kept."""
+    """Build the section, which is hidden until there is a photo; `settings` say whether faces are kept.
+
+    It stands beside the photo, where there is room for it, so that nothing below moves when a photo is chosen.
+    """
     tool: dict[str, Any] = {"size": "md", "min_width": 96, "elem_classes": "photo-tool"}
-    with gr.Column(visible=False, elem_id="photo-tools") as section:
+    with gr.Column(visible=False, min_width=0, elem_id="photo-tools") as section:
         with gr.Row():
-            turn = gr.Button("↻ Turn", elem_id="turn", **tool)
-            crop = gr.Button("✂ Crop", elem_id="crop", **tool)
-            mark_parts = gr.Button("✏ Mark parts", elem_id="keep-parts", **tool)
-            undo = gr.Button("↶ Undo", elem_id="undo-edit", visible=False, **tool)
-        with gr.Column(visible=False, elem_id="crop-panel") as crop_panel:
-            crop_box = _editor("crop", CROP_HTML)
-            with gr.Row():
-                use_part = gr.Button("Use this part", variant="primary", **tool)
-                cancel_crop = gr.Button("Cancel", **tool)
-        with gr.Column(visible=False, elem_id="keep-panel") as keep_panel:
-            gr.Markdown(
-                "**Keep**: what you mark stays like the photo. **Second painting**: it paints what you mark, and your "
-                "style paints the rest."
-            )
-            brush = _editor("keep", KEEP_HTML)
-            with gr.Row():
-                done = gr.Button("Done", variant="primary", **tool)
-                cancel_keep = gr.Button("Cancel", **tool)
+            turn = gr.Button("↻\nTurn", elem_id="turn", **tool)
+            crop = gr.Button("✂\nCrop", elem_id="crop", **tool)
+            mark_parts = gr.Button("✏\nMark parts", elem_id="keep-parts", **tool)
+            undo = gr.Button("↶\nUndo", elem_id="undo-edit", interactive=False, **tool)
         faces = control("faces", settings, config)
         kept = gr.HTML("", css_template=FOUND_CSS, elem_id="kept")
+    with gr.Column(visible=False, elem_id="crop-panel") as crop_panel:
+        crop_box = _editor("crop", CROP_HTML)
+        with gr.Row():
+            use_part = gr.Button("Use this part", variant="primary", **tool)
+            cancel_crop = gr.Button("Cancel", **tool)
+    with gr.Column(visible=False, elem_id="keep-panel") as keep_panel:
+        gr.Markdown(
+            "**Keep**: what you mark stays like the photo. **Second painting**: it paints what you mark, and your "
+            "style paints the rest."
+        )
+        brush = _editor("keep", KEEP_HTML)
+        with gr.Row():
+            done = gr.Button("Done", variant="primary", **tool)
+            cancel_keep = gr.Button("Cancel", **tool)
     keep = gr.Image(visible=False, label="Mask")
     region = gr.Image(visible=False, label="Region")
     return PhotoEditor(
@@ -375,7 +380,7 @@ def connect_photo_editor(e: PhotoEditor, second_painting: gr.Image, reopened: De
     edited = [e.photo, *masks, *panels, e.notice]
     options: dict[str, Any] = {**at_once, "preprocess": False}
     e.turn.click(e.turn_photo, pictures, edited, **options)
-    e.use_part.click(e.crop_photo, [*pictures, e.crop_box], edited, **options)
+    cropped = e.use_part.click(e.crop_photo, [*pictures, e.crop_box], edited, **options)
     e.undo.click(e.undo_edit, [e.session, e.photo], edited, **options)
     opened = (
         e.crop.click(e.open_crop, [e.session, e.photo], [*panels, e.crop_box, e.notice], **options),
@@ -384,8 +389,9 @@ def connect_photo_editor(e: PhotoEditor, second_painting: gr.Image, reopened: De
     for event in opened:
         event.then(None, js=SCROLL_TO_EDITOR)
     marked = e.done.click(e.take_masks, [e.session, e.photo, e.brush], [*masks, *panels, e.notice], **options)
-    for cancel in (e.cancel_crop, e.cancel_keep):
-        cancel.click(e.cancel, None, panels, **options)
+    cancelled = [cancel.click(e.cancel, None, panels, **options) for cancel in (e.cancel_crop, e.cancel_keep)]
+    for event in (cropped, marked, *cancelled):  # without its editor, the page is shorter
+        event.then(None, js=SCROLL_TO_PHOTO)
     seen = [*pictures, e.faces]
     changed = e.photo.change(
         e.follow_photo, seen, [*masks, e.kept, e.section, e.undo, *panels], trigger_mode="always_last", **options

@@ -54,7 +54,7 @@ class Session:
     is_open: bool = False  # whether a page has opened it: not that of a program, nor one from before a restart
     running: bool = False
     wants_next: bool = False  # whether to paint once more, with what the page then shows
-    offered_style: str = ""  # what the style is called that was pressed during the run that is on
+    offered: str = ""  # what the style is called that was pressed during a run, with the photo if that is another one
     follows: bool = False  # whether the run that is on follows one of which a picture is kept
     photos: list[str] = field(default_factory=list)  # paths of those that are to be painted after the run that is on
     photo_count: int = 0  # of how many the run that is on paints one

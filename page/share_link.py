@@ -111,6 +111,11 @@ def decode(query: str) -> Link:
     return Link(photo, painting, second_painting, preset, settings, tuple(ignored), marks)
 
 
+def clean(query: str) -> str:
+    """Return the query of a link without what is not the page's: what sites add to it to follow their visitors, say."""
+    return urlencode([(name, value) for name, value in parse_qsl(query) if name in ("v", *PARAMETERS)])
+
+
 def _read_value(name: str, text: str) -> Any:
     """Return the value of the setting called `name`. Raises ValueError or OverflowError."""
     knob = knobs()[name]

@@ -20,6 +20,7 @@ PLOT_HEIGHT, PLOT_WIDTH = 300, 270  # pixels: of all of it, and between its axes
 LABEL_SIZE, LETTER_WIDTH, LABEL_HEIGHT, LABEL_ROWS = 11, 6.6, 16, 3  # the first three in pixels
 GAP, CLOSE = 4, 24  # pixels: between a line and its label, and between marks that share one
 MAX_TICKS = 7  # of the axis of the losses, about
+LEAVE_QUEUE = "Stop leaves the queue."
 NOTHING_PAINTED = '<p class="nothing-painted">Nothing painted yet.</p>'
 CURVE_COLOURS = {"content": "#3b82c4", "style": "#d9573f", "tv": "#3f9b72", "total": "#8f7bd1"}
 
@@ -35,7 +36,7 @@ def status_html(*sentences: str, progress: float | None = None, is_error: bool =
 
 def describe_place(place: Place | None) -> str:
     """Return the status of a run that has no picture yet: its place in the queue, or that it begins."""
-    return status_html(_say_place(place) if place else "Reading the two pictures …")
+    return status_html(_say_place(place), LEAVE_QUEUE) if place else status_html("Reading the two pictures …")
 
 
 def _say_place(place: Place) -> str:
@@ -55,7 +56,8 @@ def describe_sketches(sketches: Sketches, names: Sequence[str]) -> str:
     wall, total = sketches.wall, len(names)
     if sketches.is_over:
         done = f"{wall.painted} of {total} sketches" if wall.painted < total else f"{total} sketches"
-        return status_html(f"{sketches.end} {done}: press one to paint it in full.".lstrip())
+        how = ": press one to paint it in full" if wall.painted else ""
+        return status_html(f"{sketches.end} {done}{how}.".lstrip())
     said = f"Sketch {wall.painting + 1} of {total}: {names[wall.painting]}"
     if sketches.place:
         said += f" · {_say_place(sketches.place)}"

@@ -212,6 +212,7 @@ def test_the_page_has_no_serious_barrier_for_people_with_disabilities(url: str, 
     expect(page.locator("#status")).to_contain_text("Finished:")
     for button in ("#download", "#more", "#try-styles", "#several-photos"):  # the last to come back: they fade in
         expect(page.locator(button)).to_be_enabled()
+    assert page.locator("#stop").evaluate("stop => getComputedStyle(stop).filter") == "grayscale(1)", "not neutral"
     page.mouse.move(0, 0)  # a button under the mouse has other colours
     page.wait_for_function("document.getAnimations().every(animation => animation.playState != 'running')")
     found = Axe().run(page).response["violations"]

@@ -15,6 +15,11 @@ SHARE = """Object.assign(navigator, {
   share: async ({ files: [file] }) => {
     window.shared = [file.name, file.type, [...new Uint8Array(await file.arrayBuffer())]]; } })"""
 
+PLACES = """() => Array.from(
+  document.querySelectorAll(":is(#samples, #styles, #examples) .tile, #try-styles, #several-photos, #likeness label"),
+  (pressed) => { const { x, y } = pressed.getBoundingClientRect(); return [x, Math.round(y + scrollY)]; })"""
+"""JavaScript: where on the page stands what a visitor may press next."""
+
 
 def press_style(page: Page, name: str) -> None:
     page.locator("#styles .tile").filter(has_text=name).click()
@@ -31,11 +36,21 @@ def shown(page: Page) -> str:
 @pytest.mark.slow
 @on_both
 def test_a_sample_and_a_style_are_chosen_with_a_tap_each_and_a_further_style_paints_at_once(page: Page) -> None:
-    page.locator("#samples .tile").nth(1).click()
-    expect(page.locator("#photo img")).to_be_visible()
+    page.locator("#paint").click()
+    expect(page.locator("#photo-notice")).to_be_visible()
+    places = page.evaluate(PLACES)
+    page.locator("#samples .tile").first.click()
+    expect(page.locator("#kept")).to_contain_text("1 face found")
+    assert page.evaluate(PLACES) == places, "what a visitor may be about to press has moved"
+    bottom, top = page.locator("#choose-style .tile").last.bounding_box(), page.locator("#paint-bar").bounding_box()
+    assert bottom and top
+    is_phone = page.locator("#styles .tiles").evaluate("tiles => getComputedStyle(tiles).display") == "flex"
+    assert is_phone or bottom["y"] + bottom["height"] <= top["y"], "Paint hides styles"
     press_style(page, "Mosaic")
     expect(page.locator("#styles [aria-pressed=true]")).to_have_count(1)
     assert chosen_style(page) == "Mosaic"
+    expect(page.locator("#preview img")).to_be_visible()
+    assert [y for _, y in page.evaluate(PLACES)] == [y for _, y in places]
     paint_example(page, 3)
     expect(page.locator("#status")).to_contain_text("Finished:")
     expect(page.get_by_role("button", name="More")).to_be_enabled()
@@ -83,11 +98,15 @@ def test_paint_pressed_at_once_after_an_example_paints_it_although_the_server_is
 def test_a_style_pressed_during_a_run_is_offered_next_or_now(page: Page, when: str) -> None:
     paint_example(page, 120 if when == "next" else 2000)
     expect(page.locator("#status")).to_contain_text("Painting:")
+    page.locator("#second-styles .tile").first.click()
     press_style(page, "Ink wash")
-    expect(page.locator("#offer")).to_contain_text("Ink wash")
+    expect(page.locator("#offer")).to_contain_text("Ink wash: your")
+    expect(page.locator("#second-line")).to_be_visible()
+    page.locator("#samples .tile").nth(1).click()
+    expect(page.locator("#offer")).to_contain_text("Flower · Ink wash: your")
     page.locator(f"#paint-{when}").click()
     if when == "next":
-        expect(page.locator("#offer")).to_contain_text("Next: Ink wash")
+        expect(page.locator("#offer")).to_contain_text("Next: Flower · Ink wash")
         expect(page.locator("#cancel-next")).to_be_visible()
     expect(page.locator("#strip li")).to_have_count(1)  # the run before has ended, and its picture is kept
     expect(page.locator("#status")).to_contain_text("The picture before is kept")

@@ -285,6 +285,24 @@ def test_an_offer_that_was_not_answered_stays_at_the_end_and_paints_with_one_pre
     session.running = False
 
 
+def test_an_offer_speaks_of_the_photo_that_is_chosen_after_it_and_goes_when_the_run_is_over(every_update: None) -> None:
+    session, photo = Session(), Path(examples.sample_photos()[1])
+    updates = begin(session)
+    assert HANDLERS.renew_offer(session, uploaded(photo), uploaded(PAINTING)) == gr.skip(), "nothing was offered"
+    press_style(session)
+    style = Path(examples.styles()[6][0])
+    renewed = HANDLERS.renew_offer(session, uploaded(photo), uploaded(style))
+    assert renewed[COMPONENTS.offer_text].startswith(f"**{examples.pair_name(str(photo), [str(style)])}**:")
+    of_this_run = HANDLERS.renew_offer(session, uploaded(PHOTO), uploaded(style))
+    assert of_this_run[COMPONENTS.offer_text] == press_style(session)[COMPONENTS.offer_text]
+    without = HANDLERS.renew_offer(session, None, uploaded(style))
+    assert not without[COMPONENTS.offer]["visible"], "it cannot be painted"
+    press_style(session)
+    assert end(session, updates)[COMPONENTS.offer]["visible"]
+    for changes in (HANDLERS.renew_offer(session, uploaded(photo), uploaded(style)), HANDLERS.return_to_visit(session)):
+        assert not changes[COMPONENTS.offer]["visible"]
+
+
 def test_a_line_beside_paint_says_what_the_second_painting_does_and_that_a_mark_without_one_is_ignored() -> None:
     session, mask = Session(), str(PAINTING)  # any picture is a mask
     session.masks[mask] = str(PHOTO)

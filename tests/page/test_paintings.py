@@ -145,7 +145,9 @@ def test_a_picture_reopened_after_another_can_be_continued(every_update: None) -
     with pytest.raises(gr.Error, match="The photo has changed"):
         list(more(session))
     HANDLERS.finish_run(session)
+    session.offered = "Woodcut"
     shown = HANDLERS.reopen_painting(session, press(first))
+    assert not shown[COMPONENTS.offer]["visible"]
     assert (shown[COMPONENTS.photo], shown[COMPONENTS.painting]) == (str(PHOTO), str(PAINTING))
     assert shown[COMPONENTS.second_painting] is None
     assert shown[COMPONENTS.more]["interactive"]

@@ -60,13 +60,13 @@ def test_a_turn_and_a_crop_can_be_undone_and_the_masks_come_back() -> None:
     whole = uploaded(Path(turned[EDITOR.photo])), uploaded(Path(turned[EDITOR.keep]))
     cropped = EDITOR.crop_photo(visit, *whole, None, {"box": [0, 0, 1, 0.4]})
     followed = EDITOR.follow_photo(visit, uploaded(Path(cropped[EDITOR.photo])), None, None, False)
-    assert followed[EDITOR.undo]["visible"]
+    assert followed[EDITOR.undo]["interactive"]
     once = EDITOR.undo_edit(visit, uploaded(Path(cropped[EDITOR.photo])))
     assert (once[EDITOR.photo], once[EDITOR.keep]) == (turned[EDITOR.photo], turned[EDITOR.keep])
     twice = EDITOR.undo_edit(visit, uploaded(Path(once[EDITOR.photo])))
     assert (twice[EDITOR.photo], twice[EDITOR.keep]) == (str(PHOTO), mask)
     assert (visit.desk.photo, visit.desk.keep) == (str(PHOTO), mask)
-    assert not EDITOR.follow_photo(visit, uploaded(PHOTO), None, None, False)[EDITOR.undo]["visible"]
+    assert not EDITOR.follow_photo(visit, uploaded(PHOTO), None, None, False)[EDITOR.undo]["interactive"]
     Path(turned[EDITOR.photo]).unlink()
     lost = EDITOR.undo_edit(visit, uploaded(Path(cropped[EDITOR.photo])))
     assert "choose it again" in lost[EDITOR.notice]["value"]
@@ -229,6 +229,13 @@ def address_of_photo(page: Page) -> str:
     return page.locator("#photo img").evaluate("photo => photo.src")
 
 
+def places_of_tools(page: Page) -> list[list[int]]:
+    """Where the buttons beside the photo stand."""
+    return page.locator("#photo-tools").evaluate(
+        "tools => Array.from(tools.querySelectorAll('button'), (tool) => [tool.offsetLeft, tool.offsetTop])"
+    )
+
+
 def paint_and_save(page: Page) -> Image.Image:
     """Paint a small picture, and return it as it is saved."""
     for name, value in (("size", "64"), ("iterations", "16")):
@@ -247,6 +254,7 @@ def paint_and_save(page: Page) -> Image.Image:
 def test_a_photo_is_turned_and_cropped_and_the_painting_has_its_shape(visitor: Page) -> None:
     whole = shape_of_photo(visitor)
     before = address_of_photo(visitor)
+    places = places_of_tools(visitor)
     visitor.locator("#turn").click()
     wait_for_other_photo(visitor, before)
     assert shape_of_photo(visitor) == pytest.approx(1 / whole, rel=0.01)
@@ -254,10 +262,11 @@ def test_a_photo_is_turned_and_cropped_and_the_painting_has_its_shape(visitor: P
     visitor.locator("#undo-edit").click()
     wait_for_other_photo(visitor, turned)
     assert shape_of_photo(visitor) == pytest.approx(whole, rel=0.01)
-    expect(visitor.locator("#undo-edit")).to_be_hidden()
+    expect(visitor.locator("#undo-edit")).to_be_disabled()
     visitor.locator("#turn").click()
     wait_for_other_photo(visitor, before)
-    expect(visitor.locator("#undo-edit")).to_be_visible()
+    expect(visitor.locator("#undo-edit")).to_be_enabled()
+    assert places_of_tools(visitor) == places
     visitor.locator("#crop").click()
     part = visitor.locator("#crop-editor .part")
     expect(part).to_be_visible()
@@ -290,11 +299,12 @@ def test_what_is_painted_over_stays_nearer_to_the_photo_and_another_photo_forget
     visitor.locator("#keep-parts").click()
     canvas = visitor.locator("#keep-editor canvas")
     expect(canvas).to_be_visible()
-    expect(visitor.get_by_role("button", name="Undo")).to_be_disabled()
+    undo = visitor.locator("#keep-editor .undo")
+    expect(undo).to_be_disabled()
     visitor.get_by_label("Width").fill("30")
     drag(visitor, canvas, (0.9, 0.1), (0.9, 0.9))
-    visitor.get_by_role("button", name="Undo").click()
-    expect(visitor.get_by_role("button", name="Undo")).to_be_disabled()
+    undo.click()
+    expect(undo).to_be_disabled()
     for across in (0.1, 0.25, 0.4):
         drag(visitor, canvas, (across, 0.02), (across, 0.98))
     visitor.get_by_role("button", name="Done").click()

@@ -19,7 +19,7 @@ from page.config import MAX_WAITING
 from page.examples import styles
 from page.queue import Durations, Place, Queue, QueueFullError
 from page.session import Session
-from page.status import describe_place
+from page.status import LEAVE_QUEUE, describe_place, status_html
 from page.worker import Failure, LocalPainter, PainterLostError, Request, RunControl, RunEnd, Update
 from styletransfer import PRESETS, Settings
 from tests.data import PAINTING, PHOTO
@@ -125,7 +125,8 @@ def test_the_status_says_the_place_as_a_person_would() -> None:
         Place(0, 0.0): "You are next · about 1 s",
         Place(7, 600.0): "7 people before you · about 10 min",
     }
-    assert {place: describe_place(place) for place in said} == {p: f"<p>{text}</p>" for p, text in said.items()}
+    for place, text in said.items():
+        assert describe_place(place) == status_html(text, LEAVE_QUEUE)
 
 
 # Runs that wait
@@ -194,9 +195,9 @@ def begin(session: Session) -> Iterator[Any]:
 def test_those_who_wait_see_their_place_and_its_seconds_and_move_up(painter: Painter) -> None:
     first = begin(Session())
     second, said = press(Session())
-    assert said == "<p>You are next · about 40 s</p>"
+    assert said.startswith("<p>You are next · about 40 s</p>")
     third, said = press(Session())
-    assert said == "<p>1 person before you</p>", "nobody knows yet how long the second takes"
+    assert said.startswith("<p>1 person before you</p>"), "nobody knows yet how long the second takes"
     painter.release.release()
     list(first)
     while COMPONENTS.result not in next(second):

@@ -25,7 +25,7 @@ from tests.page.conftest import serve
 from tests.page.helpers import MINUTE, only_desktop, slider
 
 CAT = "?v=2&photo=chelsea&painting=woodcut&preset=quick"
-WANTED = {"description", "og:title", "og:description", "og:image", "og:type", "twitter:card"}
+WANTED = {"description", "og:title", "og:description", "og:url", "og:image", "og:type", "twitter:card"}
 
 
 class Head(HTMLParser):
@@ -80,6 +80,7 @@ def test_a_sent_address_shows_the_pages_own_title_sentence_and_picture(url: str)
     assert_can_be_shown(url, head)
     assert head.tags["og:title"] == head.tags["title"] == "Photo to painting"
     assert head.tags["og:image"] == f"{url}preview/thumbnail.jpg"
+    assert head.tags["og:url"] == url
     assert head.tags["og:description"] == head.tags["description"]
     assert head.tags["twitter:card"] == "summary_large_image"
 
@@ -88,6 +89,7 @@ def test_a_sent_link_to_a_finished_example_shows_its_result_and_says_what_it_is(
     head = read_head(url, CAT)
     assert_can_be_shown(url, head)
     assert head.tags["og:title"] == "Cat as a woodcut"
+    assert head.tags["og:url"] == url + CAT
     shown = httpx.get(head.tags["og:image"]).content
     assert shown == (EXAMPLES / "results" / "chelsea--woodcut.jpg").read_bytes()
 
@@ -108,6 +110,11 @@ def test_any_other_link_shows_the_picture_of_all_under_its_own_title(url: str, q
     assert_can_be_shown(url, head)
     assert head.tags["og:title"] == title
     assert head.tags["og:image"].endswith("/preview/thumbnail.jpg")
+
+
+def test_a_link_is_one_and_the_same_whatever_a_site_adds_to_it(url: str) -> None:
+    assert read_head(url, f"{CAT}&fbclid=a1&utm_source=news&__theme=dark").tags["og:url"] == url + CAT
+    assert read_head(url, "?fbclid=a1").tags["og:url"] == url
 
 
 def test_every_link_to_pictures_of_ours_has_a_title_of_its_own() -> None:
@@ -143,6 +150,7 @@ def test_behind_a_proxy_the_picture_has_the_address_that_visitors_see(
     head = read_head(url, CAT, **headers)
     assert_can_be_shown(url, head)
     assert head.tags["og:image"] == f"{address}/preview/chelsea--woodcut.jpg"
+    assert head.tags["og:url"] == f"{address}/{CAT}"
 
 
 @pytest.mark.parametrize("root_path", ["/style", "https://photo.example/style"])
@@ -151,6 +159,7 @@ def test_at_a_path_of_a_host_the_picture_and_icon_are_at_that_path(folder: Path,
         head = read_head(url, CAT, **{"Host": "photo.example", "X-Forwarded-Proto": "https"})
         assert_can_be_shown(url, head)
         assert head.tags["og:image"] == "https://photo.example/style/preview/chelsea--woodcut.jpg"
+        assert head.tags["og:url"] == f"https://photo.example/style/{CAT}"
         assert urljoin("https://photo.example/style/", head.tags["icon"]) == "https://photo.example/style/favicon.ico"
 
 

@@ -59,6 +59,7 @@ def test_stop_leaves_the_queue_at_once_and_the_page_shows_what_it_did(page: Page
     expect(page.locator("#status")).to_have_text(NEXT)
     stop = page.get_by_role("button", name="Stop")
     expect(stop).to_be_visible()
+    expect(page.locator("#status")).to_contain_text("Stop leaves the queue.")
     assert page.evaluate(
         """() => { const box = document.querySelector('#stop').getBoundingClientRect();
                    return box.top >= 0 && box.bottom <= innerHeight; }"""
