@@ -168,7 +168,7 @@ def measure_cost(recording: Path, recorded: int) -> Cost:
     """Find out what the page does for its visitors, from runs of two lengths and from visitors who wait."""
     found = []
     for seconds in (5.0, 20.0):
-        scene = Scene(4, seconds, count_pictures(recorded, seconds), 4, 5.0, 60.0)
+        scene = Scene(4, seconds, count_pictures(recorded, seconds), 4, 5.0, 50.0)
         with start_server(recording, scene.painters, seconds) as (url, process):
             found.append((scene, asyncio.run(visit(url, process, scene, with_clicks=False))))
     (short, of_short), (long, of_long) = found
@@ -323,7 +323,7 @@ def main() -> None:
         films = max(1, (os.cpu_count() or 1) - 1)
         rows = []
         for painters, seconds, visitors, thinking in CHECKED:
-            scene = Scene(painters, seconds, count_pictures(len(updates), seconds), visitors, thinking, 90.0)
+            scene = Scene(painters, seconds, count_pictures(len(updates), seconds), visitors, thinking, 60.0)
             with start_server(recording, painters, seconds) as (url, process):
                 load = asyncio.run(visit(url, process, scene))
             name = f"{painters} painters, {seconds:g} s, {visitors} visitors"

@@ -1198,7 +1198,9 @@ class Handlers:
         self.check_ranges(preset, named)
         pictures = _picture_paths(session, photo, painting, second_painting, keep, region)
         return {
-            self.components.link: f"{address}?{share_link.encode(pictures, preset, named)}",
+            self.components.link: gr.update(
+                value=f"{address}?{share_link.encode(pictures, preset, named)}", visible=True
+            ),
             self.components.link_note: gr.update(value=share_link.describe_limits(pictures), visible=True),
         }
 

@@ -214,8 +214,10 @@ def create_components(config: ServerConfig) -> Components:
             save_all = gr.Button("Save all as ZIP", size="sm", visible=False, elem_id="save-all")
             zip_file = gr.DownloadButton("ZIP", visible="hidden", elem_id="zip-file")
     with gr.Row():
-        link = gr.Textbox(label="A link to these settings", interactive=False, buttons=["copy"], elem_id="link")
         share = gr.Button("Make a link", size="sm", elem_id="share", scale=0)
+        link = gr.Textbox(
+            label="A link to these settings", interactive=False, buttons=["copy"], visible=False, elem_id="link"
+        )
     link_note = gr.Markdown(visible=False, elem_id="link-note")
     link_turn = gr.Number(0, label="Turn of the link", **hidden)
     with gr.Column(visible=False, elem_id="wall-part", elem_classes="part") as wall_part:

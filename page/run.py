@@ -243,12 +243,17 @@ class Run(Watched[Update]):
     def _find_another_painter(self, request: Request, entry: Entry) -> Request | None:
         """Wait for a painter; returns what it is to paint, or None if the visitor stops or leaves first."""
         entry.change_painter()
-        latest = self._latest
-        if self._wait_for_turn():
-            self._notes += [PAINTER_LOST] if latest else []
-            return go_on_from(latest, request) if latest else request
-        if latest:
-            self._end_with(latest._replace(losses=[], marks={}, end=RunEnd.STOPPED))
+        has_turn, latest = self._wait_for_turn(), self._latest
+        if not latest:
+            return request if has_turn else None
+        if has_turn:
+            try:
+                rest = go_on_from(latest, request)
+                self._notes.append(PAINTER_LOST)
+                return rest
+            except OSError:
+                self._notes.append("The machine that painted this was lost, and no other can go on: the disk is full.")
+        self._end_with(latest._replace(losses=[], marks={}, end=RunEnd.STOPPED))
         return None
 
     def _take(self, update: Update) -> None:

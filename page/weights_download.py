@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 
 from styletransfer import weights
 from styletransfer.errors import WeightsError
+
+log = logging.getLogger(__name__)
 
 
 class Vgg19Download(threading.Thread):
@@ -25,7 +28,8 @@ class Vgg19Download(threading.Thread):
             weights.download_vgg19(self._show_progress)
             self.status = "VGG-19, a larger network, has arrived and paints from the next picture on."
         except WeightsError as error:
-            self.status = f"The page is ready, and paints with VGG-16. {error}"
+            log.warning("%s", error)
+            self.status = "The page is ready. It paints with VGG-16: VGG-19, a larger network, could not be fetched."
         self.is_over = True
 
     def _show_progress(self, done: int, total: int) -> None:

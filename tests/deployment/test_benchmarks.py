@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 
 from benchmarks import measure, pictures, report
 from benchmarks.quality import Evaluator, Quality
+from benchmarks.simulation import Cost, Scene, simulate
 from benchmarks.subprocess_iter import iterate_in_subprocess
 from examples import plain
 from styletransfer import Settings, weights
@@ -197,3 +198,20 @@ def test_wasted_iterations_are_counted(totals, wasted):
 def test_the_time_to_beat_a_score_is_that_of_the_first_better_picture(target, seconds):
     scores = [9, 5, 3.5, 2.5, 2.2]
     assert measure.find_time_to_beat(target, [1.0, 2.0, 3.0, 4.0, 5.0], scores.__getitem__) == seconds
+
+
+def test_simulated_visitors_wait_for_what_there_is_too_little_of() -> None:
+    nothing = Cost(0.0, 0.0, 0.0, 0.0, 0.0)
+    enough = simulate(Scene(4, 10.0, 10, 4, 5.0, 3000.0), nothing, 1)
+    assert enough.waiting == 0
+    assert enough.pictures == 10
+    assert enough.runs_per_minute == pytest.approx(4 * 60 / (10 + 5), rel=0.1)
+    few_painters = simulate(Scene(2, 10.0, 10, 40, 5.0, 3000.0), nothing, 1)
+    assert few_painters.runs_per_minute == pytest.approx(2 * 60 / 10, rel=0.01)
+    assert few_painters.waiting > 100
+    slow_films = simulate(Scene(8, 10.0, 10, 8, 5.0, 3000.0), nothing._replace(film=3.0), 1)
+    assert slow_films.runs_per_minute == pytest.approx(60 / 3.0, rel=0.02)
+    slow_page = simulate(Scene(20, 10.0, 10, 20, 5.0, 1000.0), nothing._replace(picture=0.2, answer=0.01), 1)
+    assert slow_page.busy == pytest.approx(1, abs=0.02)
+    assert slow_page.pictures < 9, "newer ones take the place of those that nobody has seen"
+    assert slow_page.slow_answer > 1

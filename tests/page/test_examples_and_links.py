@@ -163,7 +163,7 @@ def test_a_mask_is_said_to_be_left_out_as_long_as_it_is_one_of_this_photo(tmp_pa
         chosen = (uploaded(PHOTO), uploaded(PAINTING), None, uploaded(mask), None)
         link = HANDLERS.make_link(session, "http://photo.example/", *chosen, "quick", *positions().values())
         assert said in link[COMPONENTS.link_note]["value"]
-        assert "mask" not in link[COMPONENTS.link]
+        assert "mask" not in link[COMPONENTS.link]["value"]
 
 
 def test_a_number_that_is_still_being_typed_leaves_the_link_as_it_was() -> None:
@@ -173,7 +173,7 @@ def test_a_number_that_is_still_being_typed_leaves_the_link_as_it_was() -> None:
         return HANDLERS.renew_link(Session(), "http://photo.example/", *inputs)
 
     assert renew(size=None) == renew(size=10**6) == gr.skip()
-    assert "size=320" in renew(size=320)[COMPONENTS.link]  # type: ignore[index]
+    assert "size=320" in renew(size=320)[COMPONENTS.link]["value"]  # type: ignore[index]
 
 
 @pytest.mark.parametrize(

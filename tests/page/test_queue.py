@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections import Counter
@@ -400,3 +401,17 @@ def test_a_picture_that_is_shown_is_kept_when_its_painter_is_lost_and_the_next_o
     assert "Stopped" in status(last)
     assert "This machine cannot paint this." in status(last)
     assert session.results and Path(session.results[0].file).is_file()
+
+
+def test_a_picture_that_is_shown_stays_when_its_painter_is_lost_and_the_disk_is_full(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(run, "QUEUE", Queue(LostPainter(), FailingPainter()))
+    monkeypatch.setattr(run, "go_on_from", fail)
+    *_, last = paint(Session())
+    assert "Stopped" in status(last)
+    assert "no other can go on: the disk is full" in status(last)
+    assert last[COMPONENTS.result]

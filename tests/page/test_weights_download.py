@@ -27,7 +27,9 @@ def test_a_slow_download_tells_how_far_it_is_and_when_it_has_arrived(monkeypatch
     assert "arrived" in download.status
 
 
-def test_a_download_that_fails_says_why_and_that_vgg16_paints(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_download_that_fails_is_told_to_visitors_and_why_to_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def fail(progress: Callable[[int, int], None]) -> None:
         raise WeightsError("VGG-19 could not be downloaded (no network): try later, or use vgg16.")
 
@@ -36,4 +38,5 @@ def test_a_download_that_fails_says_why_and_that_vgg16_paints(monkeypatch: pytes
     download.start()
     download.join(timeout=60)
     assert "paints with VGG-16" in download.status
-    assert "no network" in download.status
+    assert "could not be fetched" in download.status
+    assert "no network" in caplog.text
