@@ -271,7 +271,7 @@ def test_a_tab_that_comes_back_in_time_sees_its_run_go_on(every_update: None) ->
     HANDLERS.stop_run(session)
     *_, last = again
     assert "Stopped" in last[COMPONENTS.status]
-    assert len(last[COMPONENTS.plot].data[0].x) > done, "with the curves from the beginning"
+    assert len(json.loads(last[COMPONENTS.plot].plot)["data"][0]["x"]) > done, "with the curves from the beginning"
 
 
 def test_a_tab_that_says_it_is_closed_ends_its_run_within_two_seconds_unless_another_tab_watches(
