@@ -253,7 +253,7 @@ def launch(page: gr.Blocks, allowed_origins: Collection[str] = (), **options: An
                     allow_credentials=True,
                 ),
                 Middleware(BodyLimit),
-                Middleware(storage.FullDisk),
+                Middleware(storage.DiskErrors),
                 Middleware(drop_zones.Previews),
                 Middleware(CompressPage),
             ],

@@ -90,8 +90,11 @@ def make_room(folder: Path, needed: AbstractSet[str] = frozenset()) -> None:
                 cached.rmdir()
 
 
-class FullDisk:
-    """Middleware that answers 507 with a sentence where an upload fails because the disk is full."""
+class DiskErrors:
+    """Middleware that answers 507 with a sentence where an upload fails because the disk is full.
+
+    It answers 404 where a file was deleted just when it was to be sent, as when the server is being stopped.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -100,6 +103,8 @@ class FullDisk:
         """Handle a request."""
         try:
             await self.app(scope, receive, send)
+        except FileNotFoundError:
+            await PlainTextResponse("This file is no longer on the server.", 404)(scope, receive, send)
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise

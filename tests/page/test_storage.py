@@ -25,6 +25,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 from playwright.sync_api import Browser, expect
+from starlette.testclient import TestClient
 
 from page import (
     results,
@@ -309,3 +310,12 @@ def test_a_picture_that_cannot_be_saved_for_any_reason_stays_shown_with_a_senten
     *_, again = HANDLERS.watch_again(session)
     assert again[COMPONENTS.viewer], "also after a reload"
     assert "The picture could not be saved (" in again[COMPONENTS.status]
+
+
+def test_a_file_that_is_deleted_just_when_it_is_asked_for_is_answered_in_a_sentence() -> None:
+    async def send_deleted_file(*_: object) -> None:
+        raise FileNotFoundError("image.jpeg")
+
+    answer = TestClient(storage.DiskErrors(send_deleted_file)).get("/image.jpeg")
+    assert answer.status_code == 404
+    assert answer.text == "This file is no longer on the server."

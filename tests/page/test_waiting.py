@@ -65,7 +65,7 @@ def test_stop_leaves_the_queue_at_once_and_the_page_shows_what_it_did(page: Page
                    return box.top >= 0 && box.bottom <= innerHeight; }"""
     ), "out of sight"
     stop.click()
-    expect(page.locator("#status")).to_have_text("You left the queue. Nothing was painted.", timeout=2000)
+    expect(page.locator("#status")).to_contain_text("You left the queue. Nothing was painted.", timeout=5000)
     expect(page.get_by_role("button", name="Paint", exact=True)).to_be_enabled()
     assert page.locator("#result .after").get_attribute("src") == shown
     assert len(RUNS) == 1

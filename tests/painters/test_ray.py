@@ -21,7 +21,7 @@ from PIL import Image
 
 from page import metrics, run
 from page.config import ServerConfig
-from page.queue import Place, Queue
+from page.queue import Durations, Place, Queue
 from page.run import PAINTER_LOST, RETURN_SECONDS, Run
 from page.worker import CHANGED, Request, RunControl, RunEnd, Update
 from styletransfer import Settings
@@ -107,6 +107,7 @@ def scene(cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     with ExitStack() as stack:
         queue = Queue()
         monkeypatch.setattr(run, "QUEUE", queue)
+        monkeypatch.setattr(run, "DURATIONS", Durations())
         scene = Scene(cluster, queue, tmp_path, stack)
         keeper = RayPainters(queue, cpus=1, gpus=0, config=ServerConfig())
         keeper.start()
@@ -170,12 +171,10 @@ def test_a_slider_reaches_the_run_within_two_of_its_steps(scene: Scene) -> None:
     seen = wait_for_step(painted, 3)
     other = Settings(**{**vars(seen.settings), "content_weight": 8.0})
     painted.control.send(other)
-    wait_until(lambda: CHANGED in painted.marks.values())
+    wait_until(lambda: (update := latest(painted)) and update.settings.content_weight == 8.0)
     changed = next(step for step, what in painted.marks.items() if what == CHANGED)
     # One step was already on when the slider moved, and others may have ended that this process had not seen yet.
     assert changed <= seen.iteration + 2 + 4
-    update = latest(painted)
-    assert update and update.settings.content_weight == 8.0
 
 
 def test_stop_ends_a_run_whose_picture_is_kept_and_frees_its_painter(scene: Scene) -> None:
