@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 PHOTO, PAINTING = ROOT / "examples/content/chelsea.jpg", ROOT / "examples/style/woodcut.webp"
 LOOKING = 30.0  # seconds that a visitor looks at a picture before the next one
-SHORTEST_PAINTING = 0.6  # seconds between two pictures that are shown of a run, about
+SECONDS_PER_PICTURE = 0.6  # seconds between two pictures that are shown of a run, about
 CHECKED = (  # painters, seconds of a run, visitors, seconds of looking
     (8, 20.0, 12, 5.0),
     (8, 5.0, 16, 5.0),
@@ -82,7 +82,7 @@ def record_run() -> list[Update]:
 
 def count_pictures(recorded: int, seconds: float) -> int:
     """How many pictures are shown of a run that takes so long; a run on a GPU shows fewer."""
-    return max(2, min(recorded, round(seconds / SHORTEST_PAINTING)))
+    return max(2, min(recorded, round(seconds / SECONDS_PER_PICTURE)))
 
 
 def serve(recording: Path, painters: int, seconds: float, port: int) -> None:
