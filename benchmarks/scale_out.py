@@ -32,7 +32,6 @@ from .simulation import SECONDS_PER_SIGN, Cost, Outcome, Scene, simulate
 from .visitors import Visitor, Watched, time_answers
 
 if TYPE_CHECKING:
-    from page.queue import Queue
     from page.worker import Failure, Request, Update
 
 ROOT = Path(__file__).parent.parent
@@ -265,7 +264,7 @@ def measure_throughput(rounds: int) -> tuple[float, float]:
         for count in seconds:
             for painter in both[count:]:
                 queue.dismiss(painter)
-            seconds[count].append(_paint_many(queue, count * RUNS_OF_ONE) / (count * RUNS_OF_ONE))
+            seconds[count].append(_paint_many(count * RUNS_OF_ONE) / (count * RUNS_OF_ONE))
             for painter in both[count:]:
                 queue.add(painter)
     ray.shutdown()
@@ -277,7 +276,7 @@ def _pin(_: object, processor: int) -> None:
         os.sched_setaffinity(int(thread), {processor})
 
 
-def _paint_many(queue: Queue, count: int) -> float:
+def _paint_many(count: int) -> float:
     from page.run import Run
     from page.worker import Request, RunControl
 

@@ -143,9 +143,7 @@ def _free_row(labels: Sequence[MarkLabel], label: MarkLabel) -> int | None:
 def plot_losses(losses: Sequence[Losses], marks: Mapping[int, str], settings: Settings, iterations: int) -> PlotData:
     """Plot the terms of the loss by step on a logarithmic scale, with a dotted line at each of the `marks`.
 
-    The plot has room for `iterations` steps. It cannot be zoomed: a finger on it scrolls the page. It is what the
-    browser's Plotly reads; to build a figure with Plotly's package takes 20 ms, most of what the page does for an
-    update, and many may watch.
+    The plot has room for `iterations` steps. It cannot be zoomed: a finger on it scrolls the page.
     """
     names = {"content": "α content", "style": "β style", "tv": "γ smoothness", "total": "total"}
     if not settings.tv_weight:
@@ -209,4 +207,5 @@ def plot_losses(losses: Sequence[Losses], marks: Mapping[int, str], settings: Se
         "dragmode": False,
         "uirevision": "losses",  # a curve that was hidden stays so
     }
+    # Written as the browser's Plotly reads it. Plotly's package takes 20 ms to build it, and many may watch.
     return PlotData(type="plotly", plot=json.dumps({"data": curves, "layout": layout}))
