@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import re
@@ -15,10 +16,12 @@ import gradio as gr
 import httpx
 import jinja2
 from gradio import networking, processing_utils, routes
+from gradio.block_function import BlockFunction
 from gradio.components import Component
 from gradio.data_classes import ImageData
 from gradio.exceptions import InvalidPathError
 from gradio.route_utils import CustomCORSMiddleware
+from gradio.state_holder import SessionState
 from PIL import Image
 
 from .pictures import to_data_url
@@ -36,6 +39,7 @@ REPLACED: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
     (processing_utils, "check_all_files_in_cache", ("data",)),
     (Component, "api_info", ("self",)),
     (gr.UploadButton, "api_info", ("self",)),
+    (gr.Blocks, "postprocess_data", ("self", "block_fn", "predictions", "state")),
     (CustomCORSMiddleware, "parent_configures_cors", ("self",)),
 )
 
@@ -69,6 +73,7 @@ def apply_patches(fetch: Fetch) -> None:
     # as it is: a quarter of what the page did while many watch.
     for owner in (Component, gr.UploadButton):
         owner.api_info = _describe_once(_describe[owner])  # type: ignore[method-assign, assignment]
+    gr.Blocks.postprocess_data = _postprocess_what_changes  # type: ignore[method-assign]
     # What: the question whether somebody else decides which sites may call (CORS).
     # Why: Gradio would allow every site unless Host is localhost, and answer before the page's own middleware is asked.
     CustomCORSMiddleware.parent_configures_cors = lambda self: True  # type: ignore[method-assign]
@@ -137,6 +142,32 @@ def _describe_once(describe: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return known[self.data_model]
 
     return describe_once
+
+
+_postprocess_data = gr.Blocks.postprocess_data
+
+
+async def _postprocess_what_changes(
+    self: gr.Blocks, block_fn: BlockFunction, predictions: Any, state: SessionState | None
+) -> list[Any]:
+    """Prepare the new values of those components only that an update names.
+
+    What: Blocks.postprocess_data, which builds each output of the handler anew, and its configuration twice.
+    Why: most updates leave most components as they are, and it was half of what the page did while many watch.
+    """
+    if predictions == gr.skip():
+        predictions = {}
+    elif not predictions or not isinstance(predictions, dict) or not set(predictions) <= set(block_fn.outputs):
+        return await _postprocess_data(self, block_fn, predictions, state)
+    changed = [block for block in block_fn.outputs if block in predictions]
+    prepared: dict[Any, Any] = {}
+    if changed:
+        only_these = copy.copy(block_fn)
+        only_these.outputs = changed
+        values = [predictions[block] for block in changed]
+        sent = await _postprocess_data(self, only_these, values if len(values) > 1 else values[0], state)
+        prepared = dict(zip(changed, sent, strict=True))
+    return [prepared.get(block, None if block.stateful else gr.skip()) for block in block_fn.outputs]
 
 
 _original = {name: getattr(processing_utils, name) for name in ("_check_allowed", "check_all_files_in_cache")}

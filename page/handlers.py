@@ -85,6 +85,7 @@ class Components:
     painting: gr.Image
     second_painting: gr.Image
     second_styles: gr.HTML
+    second_toggle: gr.Button  # shows the part with these two, or hides it
     several_photos: gr.UploadButton
     save_all: gr.Button  # as ZIP
     zip_file: gr.DownloadButton  # never shown
@@ -214,6 +215,7 @@ class Handlers:
         c = self.components
         try:
             for changes in updates:
+                changes.pop(c.download, None)  # for programs: the page offers all files together
                 if c.result in changes:
                     changes[c.viewer] = show_painting(changes.pop(c.result))
                 yield changes
@@ -915,7 +917,7 @@ class Handlers:
 
     def renew_offer(self, session: Session, photo: File, painting: File) -> Changes:
         """The page has another photo or painting: offer to paint that. After a run, the offer goes."""
-        if not session.offered:
+        if not session.offered or (session.wants_next and not session.running):  # then it is about to begin
             return gr.skip()
         photo_path, painting_path = file_path(photo), file_path(painting)
         if session.running and photo_path and painting_path:
@@ -933,7 +935,8 @@ class Handlers:
         name = html.escape(style_name(path)) if path else ""
         said = ""
         if path:
-            said = f"Second painting: <b>{name}</b>, {'for the part you marked' if is_marked else 'mixed in'}"
+            what = "for the part you marked" if is_marked else "mixed in"
+            said = f'Second painting: <a href="#second-part">{name}</a>, {what}'
         elif is_marked:
             said = f"You marked a part for a second painting. Without one, the mark is ignored. {CHOOSE_SECOND}"
         help = "Not used while a part is marked: the second painting paints just that part." if is_marked else None
@@ -1177,7 +1180,7 @@ class Handlers:
         yield gr.skip()
         if session.current and not session.run and not session.running:  # its run may just have ended
             shown = self._show_result(session.current)
-            yield {part: shown[part] for part in (c.viewer, c.status, c.plot, c.download)}
+            yield {part: shown[part] for part in (c.viewer, c.status, c.plot)}
         elif session.run:
             yield from self._show_on_page(session, self._show_run(session, session.run))
 

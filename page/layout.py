@@ -64,9 +64,7 @@ HEADING = f"""<h1>{TITLE}</h1>
 LABORATORY = """<h2>For the curious: how it is done</h2>
 <p>A network that has learned to recognise pictures compares. The painting keeps the content of your photo (α) and takes
 the style of the painting (β), without noise (γ). The curves show each part of that loss fall, step by step.</p>"""
-SECOND_PART = """<h3>A second painting</h3>
-<p>It is mixed in, or paints the part of your photo that you mark for it.
-<a href="#choose-style">Back to Paint</a></p>"""
+SECOND_PART = "<p>It is mixed in, or paints the part of your photo that you mark for it.</p>"
 
 LOOK: dict[str, Any] = {
     "theme": THEME,
@@ -153,7 +151,7 @@ def create_components(config: ServerConfig) -> Components:
                     accept=ACCEPTED,
                 )
                 painting_notice = gr.Markdown(visible=False, elem_id="painting-notice", elem_classes="notice")
-                with gr.Row():
+                with gr.Row(elem_id="other-ways"):
                     try_styles = gr.Button("Try all styles", size="sm", min_width=120, elem_id="try-styles")
                     several_photos = gr.UploadButton(
                         "Paint several photos",
@@ -163,6 +161,14 @@ def create_components(config: ServerConfig) -> Components:
                         min_width=120,
                         elem_id="several-photos",
                     )
+                    second_toggle = gr.Button("A second painting", size="sm", min_width=120, elem_id="second-toggle")
+                with gr.Column(elem_id="second-part"):
+                    gr.HTML(SECOND_PART, apply_default_css=False)
+                    second_notice = gr.Markdown(visible=False, elem_id="second-painting-notice", elem_classes="notice")
+                    second_painting = drop_zone("Second painting")
+                    uploads[second_painting] = upload_of("second-painting")
+                    second_styles = build_tiles(style_tiles()[:-1], label="Second painting", elem_id="second-styles")
+                    add_controls("mix")
             with gr.Column(elem_id="paint-bar"):
                 with gr.Row(visible=False, elem_id="offer") as offer:
                     offer_text = gr.Markdown()
@@ -213,12 +219,12 @@ def create_components(config: ServerConfig) -> Components:
             strip = build_strip()
             save_all = gr.Button("Save all as ZIP", size="sm", visible=False, elem_id="save-all")
             zip_file = gr.DownloadButton("ZIP", visible="hidden", elem_id="zip-file")
-    with gr.Row():
-        share = gr.Button("Make a link", size="sm", elem_id="share", scale=0)
-        link = gr.Textbox(
-            label="A link to these settings", interactive=False, buttons=["copy"], visible=False, elem_id="link"
-        )
-    link_note = gr.Markdown(visible=False, elem_id="link-note")
+            with gr.Row(elem_id="link-row"):
+                share = gr.Button("Make a link", size="sm", elem_id="share", scale=0)
+                link = gr.Textbox(
+                    label="A link to these settings", interactive=False, buttons=["copy"], visible=False, elem_id="link"
+                )
+            link_note = gr.Markdown(visible=False, elem_id="link-note")
     link_turn = gr.Number(0, label="Turn of the link", **hidden)
     with gr.Column(visible=False, elem_id="wall-part", elem_classes="part") as wall_part:
         with gr.Row(elem_id="wall-head"):
@@ -235,12 +241,6 @@ def create_components(config: ServerConfig) -> Components:
         with gr.Row():
             with gr.Column(scale=5, min_width=320):
                 plot = gr.Plot(label="Loss by step", show_label=False, elem_id="curves")
-                gr.HTML(SECOND_PART, apply_default_css=False, elem_id="second-part")
-                second_painting = drop_zone("Second painting")
-                uploads[second_painting] = upload_of("second-painting")
-                second_styles = build_tiles(style_tiles()[:-1], label="Second painting", elem_id="second-styles")
-                second_notice = gr.Markdown(visible=False, elem_id="second-painting-notice", elem_classes="notice")
-                add_controls("mix")
             with gr.Column(scale=5, min_width=320):
                 preset = gr.Dropdown(list(PRESETS), value=config.preset, label="Preset", filterable=False)
                 add_controls("content_weight", "style_weight", "tv_weight", "objective", "size", "iterations")
@@ -260,6 +260,7 @@ def create_components(config: ServerConfig) -> Components:
         painting=painting,
         second_painting=second_painting,
         second_styles=second_styles,
+        second_toggle=second_toggle,
         several_photos=several_photos,
         save_all=save_all,
         zip_file=zip_file,
@@ -321,9 +322,9 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     offer = [c.offer, c.offer_text, c.paint_next, c.paint_now, c.cancel_next]
     buttons = [c.start, c.surprise, c.more, c.enlarge, c.pause, c.stop, *offer, c.try_styles, c.several_photos]
     buttons += [c.save_jpeg, c.download, c.save_film]
-    progress = [c.viewer, c.status, c.plot, c.download]
-    files = [c.save_jpeg, c.save_film, c.save_webp, c.film_part, c.film]
-    results = [c.download, *files, c.viewer, c.strip, c.save_all]
+    progress = [c.viewer, c.status, c.plot]
+    files = [c.download, c.save_jpeg, c.save_film, c.save_webp, c.film_part, c.film]
+    results = [*files, c.viewer, c.strip, c.save_all]
     notices = list(c.notices.values())
     # Without progress, since Gradio would show it, and an error, on top of what the visitor sees.
     at_once: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
@@ -366,7 +367,9 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     larger = enlarging.success(handlers.enlarge_on_page, c.session, progress, api_visibility="private", **watching)
     finish_after(larger)
     # For programs.
-    gr.on([], handlers.stylize, to_paint, [c.result, *progress[1:]], api_name="stylize", **watching, **raw)
+    gr.on(
+        [], handlers.stylize, to_paint, [c.result, c.status, c.plot, c.download], api_name="stylize", **watching, **raw
+    )
     gr.on(
         [],
         handlers.paint,
@@ -408,6 +411,7 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     c.samples.select(None, c.samples, c.photo, js=TAKE_FILE)
     c.photo.change(None, [c.photo, c.samples], c.samples, js=MARK_FILE)
     c.samples.select(partial(handlers.clear_notice, c.photo), None, c.notices[c.photo], **at_once)
+    c.second_toggle.click(None, js="() => visit.showSecondPart()")
     c.second_styles.select(None, c.second_styles, c.second_painting, js=TAKE_FILE)
     c.second_painting.change(None, [c.second_painting, c.second_styles], c.second_styles, js=MARK_FILE)
     second_chosen = partial(handlers.clear_notice, c.second_painting)

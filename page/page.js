@@ -43,6 +43,18 @@ window.visit = (() => {
     });
     setTimeout(open, 5000);
   }
+  /* What a second painting is chosen with is shown or hidden by its button; a link to it shows it. */
+  function showSecondPart(shown) {
+    const { dataset } = document.getElementById("desk");
+    dataset.second = shown ?? dataset.second !== "true";
+    document.getElementById("second-toggle").ariaExpanded = dataset.second;
+  }
+  addEventListener("click", (event) => {
+    if (!event.target.closest?.('a[href="#second-part"]')) return;
+    event.preventDefault(); // Gradio builds the page anew when its address changes
+    showSecondPart(true);
+    document.getElementById("second-part").scrollIntoView();
+  });
   addEventListener("pagehide", () => reloading || tell("leave"));
   addEventListener("pageshow", (event) => event.persisted && location.reload()); // its connections are gone
 
@@ -97,5 +109,5 @@ window.visit = (() => {
     return response;
   }
 
-  return { token, open, opened };
+  return { token, open, opened, showSecondPart };
 })();

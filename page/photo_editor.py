@@ -96,9 +96,7 @@ SCROLL_TO_PHOTO = """() => setTimeout(() => document.querySelector("#photo-row")
     behavior: "smooth", block: "nearest"}), 100)"""
 FULL_DISK = "The disk of this server is full, so the photo could not be changed: try again later."
 HAS_SECOND_PAINTING = "The second painting paints these parts."
-NO_SECOND_PAINTING = (
-    'These parts need a second painting. <a href="#second-part">Choose a second painting, under “For the curious”</a>'
-)
+NO_SECOND_PAINTING = 'These parts need a second painting. <a href="#second-part">Choose a second painting</a>'
 
 Changes = dict[Any, Any]
 """New values by component. A component that is left out stays as it is."""

@@ -85,7 +85,8 @@ class Queue:
         entry = Entry(self, seconds_left)
         with self._changed:
             if len(self._waiting) >= self.max_waiting + len(self._idle()):
-                raise QueueFullError(f"This page is busy, and {self.max_waiting} wait already: try again in a minute.")
+                people = "1 person waits" if self.max_waiting == 1 else f"{self.max_waiting} people wait"
+                raise QueueFullError(f"This page is busy, and {people} already: try again in a minute.")
             self._waiting.append(entry)
             self._hand_out()
         return entry

@@ -36,7 +36,8 @@ def status_html(*sentences: str, progress: float | None = None, is_error: bool =
 
 def describe_place(place: Place | None) -> str:
     """Return the status of a run that has no picture yet: its place in the queue, or that it begins."""
-    return status_html(_say_place(place), LEAVE_QUEUE) if place else status_html("Reading the two pictures …")
+    said = status_html(_say_place(place), LEAVE_QUEUE) if place else status_html("Reading the two pictures …")
+    return f'<div class="waiting">{said}</div>'
 
 
 def _say_place(place: Place) -> str:

@@ -123,6 +123,11 @@ def slider(page: Page, name: str) -> Locator:
     return page.locator(f"#{name} input[type=number]")
 
 
+def open_second_part(page: Page) -> None:
+    """Show what a second painting is chosen with."""
+    page.locator("#second-toggle").click()
+
+
 def paint_example(page: Page, iterations: int) -> None:
     """Paint an example at a size at which a step takes no time. A link chooses the pictures and moves the sliders."""
     page.goto(

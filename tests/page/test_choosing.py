@@ -42,7 +42,7 @@ def test_a_sample_and_a_style_are_chosen_with_a_tap_each_and_a_further_style_pai
     page.locator("#samples .tile").first.click()
     expect(page.locator("#kept")).to_contain_text("1 face found")
     assert page.evaluate(PLACES) == places, "what a visitor may be about to press has moved"
-    bottom, top = page.locator("#choose-style .tile").last.bounding_box(), page.locator("#paint-bar").bounding_box()
+    bottom, top = page.locator("#styles .tile").last.bounding_box(), page.locator("#paint-bar").bounding_box()
     assert bottom and top
     is_phone = page.locator("#styles .tiles").evaluate("tiles => getComputedStyle(tiles).display") == "flex"
     assert is_phone or bottom["y"] + bottom["height"] <= top["y"], "Paint hides styles"
@@ -98,10 +98,8 @@ def test_paint_pressed_at_once_after_an_example_paints_it_although_the_server_is
 def test_a_style_pressed_during_a_run_is_offered_next_or_now(page: Page, when: str) -> None:
     paint_example(page, 120 if when == "next" else 2000)
     expect(page.locator("#status")).to_contain_text("Painting:")
-    page.locator("#second-styles .tile").first.click()
     press_style(page, "Ink wash")
     expect(page.locator("#offer")).to_contain_text("Ink wash: your")
-    expect(page.locator("#second-line")).to_be_visible()
     page.locator("#samples .tile").nth(1).click()
     expect(page.locator("#offer")).to_contain_text("Flower · Ink wash: your")
     page.locator(f"#paint-{when}").click()

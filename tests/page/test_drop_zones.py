@@ -17,7 +17,7 @@ from page import server
 from page.drop_zones import make_preview
 from styletransfer import images
 from tests.data import ODD, PAINTING, PHOTO, encode, exif
-from tests.page.helpers import HANDLERS, on_both, only_desktop, only_phone, slider, uploaded
+from tests.page.helpers import HANDLERS, on_both, only_desktop, only_phone, open_second_part, slider, uploaded
 
 with Image.open(PHOTO) as image:
     PICTURE = image.convert("RGB").resize((160, 100))
@@ -85,6 +85,7 @@ def drop_in(page: Page, zone: str, name: str, content: bytes, type: str) -> None
     indirect=["page"],
 )
 def test_every_format_of_any_type_is_shown_and_painted(page: Page, give: Callable[..., None]) -> None:
+    open_second_part(page)
     for number, (name, content) in enumerate(FILES.items()):
         zone = ("#photo", "#second-painting")[number % 2]
         give(page, zone, name, content, TYPES[number % len(TYPES)])
@@ -139,6 +140,7 @@ def test_a_file_that_is_no_picture_is_refused_in_a_sentence_and_the_picture_befo
 @pytest.mark.slow
 @only_desktop
 def test_a_second_painting_may_be_a_heic(page: Page) -> None:
+    open_second_part(page)
     choose(page, "#second-painting", "IMG_1.HEIC", FILES["IMG_1.HEIC"])
     assert_shown(page, "#second-painting", "IMG_1.HEIC")
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 import jinja2
 import pytest
 from gradio import networking, routes
 from gradio.components import Component
+from gradio.state_holder import SessionState
 from PIL import Image
 
 from page import gradio_patches, link_preview, server
@@ -44,6 +48,48 @@ def test_the_page_about_the_api_describes_every_component_as_gradio_does() -> No
                 assert component.api_info() == expected
                 compared += 1
     assert compared > 10
+
+
+@pytest.mark.parametrize("keyed", [True, False], ids=["by component", "in order"])
+@pytest.mark.parametrize("outputs", [("text",), ("count", "text", "page", "row")], ids=["one", "several"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"text": "new"},
+        {"text": gr.update(label="Other", value="new")},
+        {"text": "new", "page": gr.update(visible=False), "count": 2, "row": gr.update(visible=True)},
+    ],
+)
+def test_the_browser_is_sent_what_gradio_sends(values: dict[str, Any], outputs: tuple[str, ...], keyed: bool) -> None:
+    gradio_patches.apply_patches(server.fetch_or_explain)
+    sent = []
+    for postprocess in (gradio_patches._postprocess_data, gr.Blocks.postprocess_data):
+        with gr.Blocks() as blocks:
+            named = {"count": gr.State(1), "text": gr.Textbox("old"), "page": gr.Markdown("old"), "row": gr.Row()}
+            gr.on([], lambda: None, None, [named[name] for name in outputs])
+        handler, state = blocks.fns[0], SessionState(blocks)
+        new = copy.deepcopy(values)  # Gradio may change an update
+        given = [new.get(name, gr.skip()) for name in outputs]
+        predictions: Any = given if len(given) > 1 else given[0]
+        if keyed:
+            predictions = {named[name]: value for name, value in new.items() if name in outputs} or gr.skip()
+        with ThreadPoolExecutor() as thread:  # in this one Playwright may have a loop of asyncio
+            outcome = thread.submit(asyncio.run, postprocess(blocks, handler, predictions, state)).result()
+        sent.append((outcome, state[named["count"]._id], state[named["text"]._id].label))
+    assert sent[0] == sent[1]
+
+
+def test_a_component_that_an_update_leaves_as_it_is_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    gradio_patches.apply_patches(server.fetch_or_explain)
+    with gr.Blocks() as blocks:
+        changed, left = gr.HTML("old"), gr.Textbox("old")
+        gr.on([], lambda: None, None, [changed, left])
+    state = SessionState(blocks)
+    for predictions in ({changed: "new"}, gr.skip()):
+        with ThreadPoolExecutor() as thread:
+            thread.submit(asyncio.run, blocks.postprocess_data(blocks.fns[0], predictions, state)).result()
+    assert state[left._id] is left, "it was not built anew"
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_of_twenty_programs_at_once_eight_wait_and_are_served_in_order_and_the_o
     refused = [job for job in jobs if job.done()]
     assert len(refused) == 11
     assert {str(job.exception()) for job in refused} == {
-        "This page is busy, and 8 wait already: try again in a minute."
+        "This page is busy, and 8 people wait already: try again in a minute."
     }
     waiting = [job for job in jobs if job not in refused]
     while not all("about" in status(job) for job in waiting) and time.monotonic() < deadline:

@@ -343,6 +343,8 @@ def test_a_region_is_marked_painted_by_the_second_painting_and_back_after_a_relo
     page.get_by_role("button", name="Done").click()
     kept = page.locator("#kept")
     expect(kept).to_contain_text("Choose a second painting")
+    kept.get_by_role("link").click()
+    expect(page.locator("#second-painting")).to_be_in_viewport()
     page.set_input_files("#second-painting input[type=file]", OTHER_PAINTING)
     expect(kept).to_contain_text("The second painting paints these parts.")
     expect(kept.get_by_alt_text("The photo with the second painting's parts tinted")).to_be_visible()

@@ -22,7 +22,7 @@ from page import examples, link_preview
 from page.examples import EXAMPLES
 from tests.data import PHOTO
 from tests.page.conftest import serve
-from tests.page.helpers import MINUTE, only_desktop, slider
+from tests.page.helpers import MINUTE, only_desktop, open_second_part, slider
 
 CAT = "?v=2&photo=chelsea&painting=woodcut&preset=quick"
 WANTED = {"description", "og:title", "og:description", "og:url", "og:image", "og:type", "twitter:card"}
@@ -215,6 +215,7 @@ def test_a_link_that_is_shown_follows_the_sliders_and_says_what_it_leaves_out(
     url: str, page: Page, tmp_path: Path
 ) -> None:
     page.goto(f"{url}?v=2&photo=chelsea&painting=woodcut&second_painting=mosaic&mix=0.25&size=96")
+    page.locator("#second-line").get_by_role("link", name="Mosaic").click()
     expect(page.locator("#second-painting img")).to_be_visible()
     expect(slider(page, "mix")).to_have_value("0.25")
     link, asked = page.locator("#link textarea, #link input"), []
@@ -240,8 +241,10 @@ def test_a_link_that_is_shown_follows_the_sliders_and_says_what_it_leaves_out(
     expect(page.locator("#link-note")).to_contain_text("cannot carry your own photo: whoever opens it adds theirs")
     expect(link).not_to_have_value(re.compile("photo="))
     page.goto(complete)
+    open_second_part(page)
     expect(page.locator("#second-painting img")).to_be_visible()
     page.reload()
+    open_second_part(page)
     expect(page.locator("#second-painting img")).to_be_visible()
     expect(slider(page, "mix")).to_have_value("0.75")
     expect(page.get_by_role("radio", name="Gatys")).to_be_checked()

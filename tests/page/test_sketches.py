@@ -157,7 +157,7 @@ def test_those_who_wait_are_not_shut_out_by_sketches_and_sketches_keep_their_pla
     updates = paint(other)
     next(updates)
     late = press(Session())
-    assert "busy, and 1 wait already" in said(late)
+    assert "busy, and 1 person waits already" in said(late)
     assert 'role="alert"' in said(late)
     painter.waits_at = None
     list(updates)

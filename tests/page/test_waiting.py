@@ -133,6 +133,6 @@ def test_a_full_queue_is_reported_only_to_visitors_who_press_paint(url: str, bro
     page.wait_for_timeout(1000)
     assert "busy" not in page.locator("body").inner_text()
     paint_example(page, 4)
-    expect(page.locator("#status [role=alert]")).to_contain_text("This page is busy, and 8 wait already")
+    expect(page.locator("#status [role=alert]")).to_contain_text("This page is busy, and 8 people wait already")
     expect(page.get_by_role("button", name="Paint", exact=True)).to_be_enabled()
     page.close()
