@@ -111,6 +111,7 @@ def test_a_visitor_who_leaves_ends_the_work_and_one_who_leaves_the_queue_never_s
     next(iter(running))
     queued = two.submit(**small_request(iterations=2000))
     while "You are next" not in status(queued):
+        assert not queued.done(), queued.exception() or status(queued)
         time.sleep(0.05)
     queued.cancel()
     two.close()
@@ -127,6 +128,7 @@ def test_a_program_that_hangs_up_while_it_waits_is_not_painted_for(
     caplog.set_level("INFO", "page")
     running = client.submit(**small_request(size=128, iterations=2000))
     while "Painting" not in status(running):
+        assert not running.done(), running.exception() or status(running)
         time.sleep(0.05)
     pictures = [{"path": upload(url, file), "meta": {"_type": "gradio.FileData"}} for file in (PHOTO, PAINTING)]
     started = httpx.post(f"{url}gradio_api/call/paint", json={"data": [*pictures, "quick", *[None] * 4]}).json()
