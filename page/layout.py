@@ -151,7 +151,7 @@ def create_components(config: ServerConfig) -> Components:
                     accept=ACCEPTED,
                 )
                 painting_notice = gr.Markdown(visible=False, elem_id="painting-notice", elem_classes="notice")
-                with gr.Row(elem_id="other-ways"):
+                with gr.Row():
                     try_styles = gr.Button("Try all styles", size="sm", min_width=120, elem_id="try-styles")
                     several_photos = gr.UploadButton(
                         "Paint several photos",
@@ -367,9 +367,8 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     larger = enlarging.success(handlers.enlarge_on_page, c.session, progress, api_visibility="private", **watching)
     finish_after(larger)
     # For programs.
-    gr.on(
-        [], handlers.stylize, to_paint, [c.result, c.status, c.plot, c.download], api_name="stylize", **watching, **raw
-    )
+    for_programs = [c.result, *progress[1:], c.download]
+    gr.on([], handlers.stylize, to_paint, for_programs, api_name="stylize", **watching, **raw)
     gr.on(
         [],
         handlers.paint,
