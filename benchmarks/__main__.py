@@ -30,6 +30,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--pairs", nargs="+", choices=PAIRS, help="default: all, with --short the portrait")
     parser.add_argument("--size", type=int, help="long side in pixels (default: 512, with --short 256)")
+    parser.add_argument("--sizes", type=int, nargs="+", help="of the runs whose growth is shown (default: 256 to 8192)")
     parser.add_argument("--out", type=Path, help="the tables (default: benchmarks/RESULTS.md, with --short none)")
     parser.add_argument("--sheet", type=Path, help="the pictures (default: benchmarks/sheet.jpg, with --short none)")
     args = parser.parse_args()
@@ -45,7 +46,7 @@ def parse_args() -> argparse.Namespace:
     args.max_iterations = Settings().iterations if short else math.inf
     args.examples = pictures.read_pairs()[: 1 if short else None]
     args.ways = [way for way in pictures.WAYS if not (short and way == "classic")]
-    args.sizes = (256, 512) if short else (256, 512, 1024, 2048, 4096, 8192)
+    args.sizes = args.sizes or ([256, 512] if short else [256, 512, 1024, 2048, 4096, 8192])
     return args
 
 
