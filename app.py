@@ -144,7 +144,7 @@ def parse_options() -> argparse.Namespace:
         "--painter-cpus",
         type=read_number,
         metavar="N",
-        help="processor cores of each of Ray's painters (default: all of its machine)",
+        help="processor cores of each of Ray's painters (default: all of its machine, or its GPUs' share of them)",
     )
     add("--painter-gpus", type=float, default=0.0, metavar="N", help="GPUs of each of Ray's painters (default 0)")
     add("--weights", metavar="FILE", type=Path, help="paint with the VGG-19 in this .pth or .safetensors file")

@@ -21,7 +21,7 @@ from examples import plain
 from styletransfer import PRESETS, Frame, Settings, stylize, weights
 from styletransfer.backbones import Backbone
 from styletransfer.cpu.precision import fastest_precision
-from styletransfer.optimize import Objective
+from styletransfer.objective import Objective
 
 from . import plain_loop
 from .plain_loop import time_items

@@ -12,7 +12,7 @@ if __name__ == "__main__":
     styletransfer.tune_process()  # before torch is loaded
 
 from styletransfer import Settings, backbones, images, masks
-from styletransfer.optimize import Objective
+from styletransfer.objective import Objective
 from styletransfer.problem import Problem
 from styletransfer.schedule import Stage, plan_stages
 

@@ -107,7 +107,7 @@ class Network:
 
 
 def gram_matrix(F: Tensor) -> Tensor:
-    """G = F Fᵀ (eq. 3), (1, N, H, W) to (N, N): how often two channels are active at the same position."""
+    """G = F Fᵀ / M (eq. 3), (1, N, H, W) to (N, N): the mean product of two channels at the same position."""
     F = F.flatten(2)[0]  # (N, M)
     return F @ F.T / F.shape[1]  # (*) per position
 
@@ -171,6 +171,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=512, help="long side in pixels (default: %(default)s)")
     parser.add_argument("--iterations", type=int, default=300, help="default: %(default)s")
     args = parser.parse_args()
+    if args.iterations < 1:
+        parser.error("--iterations must be at least 1")
     sys.path.insert(0, str(ROOT))
     from styletransfer import weights
 

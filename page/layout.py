@@ -410,6 +410,7 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     c.samples.select(None, c.samples, c.photo, js=TAKE_FILE)
     c.photo.change(None, [c.photo, c.samples], c.samples, js=MARK_FILE)
     c.samples.select(partial(handlers.clear_notice, c.photo), None, c.notices[c.photo], **at_once)
+    page.load(None, js="() => visit.showSecondPart(false)")  # a screen reader is told from the start
     c.second_toggle.click(None, js="() => visit.showSecondPart()")
     c.second_styles.select(None, c.second_styles, c.second_painting, js=TAKE_FILE)
     c.second_painting.change(None, [c.second_painting, c.second_styles], c.second_styles, js=MARK_FILE)

@@ -290,7 +290,8 @@ def count_faces(number: int) -> str:
     """Say how many faces were found."""
     if not number:
         return "No face found."
-    return "1 face found: it is kept." if number == 1 else f"{number} faces found: they are kept."
+    found = "1 face found: it stays" if number == 1 else f"{number} faces found: they stay"
+    return f"{found} more like your photo."
 
 
 def describe_kept(sentence: str, picture: Any = None, alternative: str = "") -> str:

@@ -135,14 +135,15 @@ class Actor:
         torch.set_num_threads(threads)  # Ray has set one
         self._folder = Path(tempfile.mkdtemp(prefix="painter-"))
 
-    def prepare(self, requests: Sequence[Job], vgg19_file: Path | None) -> Identity:
-        """Load the weights, warm up, and say who this is."""
-        for number, job in enumerate(requests):
+    def prepare(self, page: Identity, requests: Sequence[Job], vgg19_file: Path | None) -> Identity:
+        """Load the weights and warm up, if the page has the same code and weights, and say who this is."""
+        identity = identify(vgg19_file)
+        for number, job in enumerate(requests if identity == page else ()):
             folder = self._folder / f"warm-up-{number}"
             folder.mkdir()
             worker.warm_up([job.unpack(folder)], lambda: False)
             shutil.rmtree(folder)
-        return identify(vgg19_file)
+        return identity
 
     @ray.method(concurrency_group="painting")
     def paint(self, run: str, job: Job) -> Iterator[tuple[Update | Failure, bytes] | None]:
@@ -281,17 +282,19 @@ class RayPainters:
         for node, facts in nodes.items():
             if time.monotonic() > self._refused.get(node, 0.0):
                 here = sum(painter.node == node for painter in (*self._painters, *self._starting))
-                for _ in range(self.count_room(facts["Resources"]) - here):
-                    self._begin(node, facts)
+                room, cpus = self.divide(facts["Resources"])
+                for _ in range(room - here):
+                    self._begin(node, facts["NodeManagerAddress"], cpus)
 
-    def count_room(self, resources: dict[str, float]) -> int:
-        """How many painters a node with such resources has room for."""
-        cpus = resources.get("CPU", 0)
-        by_cpus = (1 if cpus >= 1 else 0) if self._cpus is None else int(cpus // self._cpus)
-        return min(by_cpus, int(resources.get("GPU", 0) // self._gpus)) if self._gpus else by_cpus
+    def divide(self, resources: dict[str, float]) -> tuple[int, int]:
+        """How many painters a node with such resources has room for, and the cores of each."""
+        cores = int(resources.get("CPU", 0))
+        most = int(resources.get("GPU", 0) // self._gpus) if self._gpus else cores
+        shares = most if self._gpus else 1  # without a number of cores, a painter has all, or its GPUs' share of them
+        each = self._cpus or max(1, cores // max(1, shares))
+        return min(most, cores // each), each
 
-    def _begin(self, node: str, facts: dict[str, Any]) -> None:
-        cpus = self._cpus or int(facts["Resources"]["CPU"])
+    def _begin(self, node: str, place: str, cpus: int) -> None:
         strategy = NodeAffinitySchedulingStrategy(node, soft=False)
         actor_class = ray.remote(concurrency_groups={"painting": 1, "telling": 1, "living": 1})(Actor)
         actor = actor_class.options(
@@ -300,8 +303,9 @@ class RayPainters:
             scheduling_strategy=strategy,
             runtime_env={"env_vars": {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": str(cpus)}},
         ).remote(cpus)
-        painter = RayPainter(node, facts["NodeManagerAddress"], actor)
-        self._starting[painter] = actor.prepare.remote(self._jobs, self._config.vgg19_file), time.monotonic()
+        own = identify(self._config.vgg19_file)
+        answer = actor.prepare.remote(own, self._jobs, self._config.vgg19_file)
+        self._starting[RayPainter(node, place, actor)] = answer, time.monotonic()
 
     def _admit(self, painter: RayPainter, identity: Identity) -> None:
         own = identify(self._config.vgg19_file)

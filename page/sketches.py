@@ -128,19 +128,9 @@ class Sketches(Watched[Wall]):
                 self.wall = self.wall._replace(painting=number)
                 if number != missing[0]:
                     self._entry.go_behind()
-                is_painted = False
-                while not is_painted:
-                    while not self._entry.wait_for_turn(SECONDS_PER_LOOK):
-                        if self._must_end():
-                            return
-                    try:
-                        self._paint(self._entry.painter, number, self.paintings[number])
-                        is_painted = True
-                    except PainterLostError:
-                        metrics.PAINTERS_LOST.inc()
-                        self._entry.change_painter()
-                    if self._must_end():
-                        return
+                self._paint_in_turn(self._entry, number)
+                if self._must_end():
+                    return
         except gr.Error as error:  # it has its sentence
             self.end = str(error.message)
         except OSError:
@@ -152,6 +142,17 @@ class Sketches(Watched[Wall]):
             self._entry.leave()
             self.control.forget()
             self._end()
+
+    def _paint_in_turn(self, entry: Entry, number: int) -> None:
+        """Paint one of them when the turn has come, unless it must end first. Raises gr.Error or OSError."""
+        while not self._must_end():
+            if entry.wait_for_turn(SECONDS_PER_LOOK):
+                try:
+                    self._paint(entry.painter, number, self.paintings[number])
+                    return
+                except PainterLostError:
+                    metrics.PAINTERS_LOST.inc()
+                    entry.change_painter()
 
     def _paint(self, painter: Painter, number: int, painting: str) -> None:
         """Paint one of them. Raises gr.Error, PainterLostError, or OSError if it cannot be saved."""

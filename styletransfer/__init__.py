@@ -6,7 +6,7 @@ for frame in stylize(photo, painting, Settings(size=512)):
     print(frame.iteration, frame.losses.total)
 frame.picture.save("painting.png")
 
-Read optimize.py first and losses.py second: they hold the whole method.
+docs/develop.md says where to begin reading.
 
 Importing the package changes nothing in the process and does not load torch, which comes with the first use of
 `stylize`, `Frame` or `Losses`. One exception: the module `images` registers the HEIC format with Pillow.

@@ -31,7 +31,7 @@ class Backbone:
     def __init__(self, vgg: weights.Weights, precision: torch.dtype = torch.float32) -> None:
         """Place the network on the fastest device. Its convolutions compute in `precision`, float32 or bfloat16.
 
-        Bfloat16 has the range of float32, so neither an activation nor a gradient can overflow. Losses are computed in
+        Bfloat16 has the range of float32, so neither an activation nor a gradient can overflow. Losses are summed in
         float32. After 40 iterations at 256 px, on a processor, the loss was within 0.5 % of float32's for two pairs.
         """
         self.name = vgg.name

@@ -31,7 +31,7 @@ NOT_IN_NAMES = r'[<>:"/\\|?*]'  # on some systems; the results may be copied to 
 
 
 def build_parser() -> Parser:
-    """Build the parser of `batch`. It has the options of a single picture but two: nothing is mixed or logged."""
+    """Build the parser of `batch`. Of a single picture's options it lacks --mix, --region and --log."""
     parser = Parser(
         prog="python -m styletransfer batch",
         description="Paint every photo in the manner of every painting.",

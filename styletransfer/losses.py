@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 MAX_SLAB_BYTES = 36 << 20
-"""Larger features are multiplied slab by slab in the backward pass of the Gram matrix."""
+"""Larger features are multiplied slab by slab in the backward passes of Gram matrices and moments."""
 PARTIAL_SUM = 4096
 """Positions whose products are summed before they are rounded to bfloat16: see _Gram."""
 
@@ -24,7 +24,7 @@ Term = TypeVar("Term", Tensor, float)
 class Losses(NamedTuple):
     """L_content, L_style and L_tv, not yet weighted, and L_total = α L_content + β L_style + γ L_tv.
 
-    L_content is scaled to 512 px, and L_style may be divided by a style scale: see optimize.Objective.
+    Each is scaled as objective.Objective says, or for a print as objective.TiledObjective does.
     """
 
     content: float
@@ -40,7 +40,7 @@ def content_loss(F: Tensor, P: Tensor, k: Tensor | None = None) -> Tensor:
 
 
 def content_variation(P: Tensor) -> Tensor:
-    """½ Σ (P − P̄)², where P̄ is the mean over positions: L_content of an image that shows nothing."""
+    """½ Σ (P − P̄)², where P̄ is the mean over positions: the least L_content of an F that is alike at all positions."""
     return 0.5 * (P - P.mean((2, 3), keepdim=True)).square().sum()
 
 
@@ -85,10 +85,10 @@ def _convolve_slabs(F: Tensor, weight: Tensor, bias: Tensor | None = None) -> Te
 
 
 def style_loss(F: Tensor, A: Tensor, k: Tensor | None = None) -> Tensor:
-    """E_l = 1/(4 N² M²) Σ (G − A)² (eq. 4), where `A` is the painting's Gram matrix *per position*, A_l / M_A.
+    """E_l = 1/(4 N²) Σ (G/M − A/M_A)² (eq. 4), where `A` is given as A/M_A: the painting's Gram matrix per position.
 
-    In the paper both images have one size. Here they differ in shape, and a Gram matrix grows with the number of
-    positions, so each is divided by its own number. For M_A = M this is the paper's E_l.
+    In the paper both images have one size, and E_l = 1/(4 N² M²) Σ (G − A)². Here they differ in shape, and a Gram
+    matrix grows with the number of positions, so each is divided by its own number. For M_A = M both are the same.
     """
     return gram_distance(gram_matrix_per_position(F, k), A)
 
@@ -99,12 +99,12 @@ def gram_matrix_per_position(F: Tensor, k: Tensor | None = None) -> Tensor:
 
 
 def gram_distance(G: Tensor, A: Tensor) -> Tensor:
-    """1/(4 N²) Σ (G − A)² of two Gram matrices per position, each (N, N)."""
+    """1/(4 N²) Σ (G − A)² of two Gram matrices per position, G/M and A/M_A, each (N, N)."""
     return (G - A).square().sum() / (4 * len(A) ** 2)
 
 
 def moments(F: Tensor, k: Tensor | None = None) -> Tensor:
-    """The mean μ = F 1 / M and the centred covariance C = F Fᵀ / M − μ μᵀ, side by side: [μ C] of shape (N, 1 + N).
+    """The mean μ = (1/M) F 1 and the centred covariance C = F Fᵀ / M − μ μᵀ, side by side: [μ C] of shape (N, 1 + N).
 
     With a weight k for each position, (1, 1, H, W), they are μ = Σ k F / Σ k and C = Σ k F Fᵀ / Σ k − μ μᵀ, the guided
     statistics of Gatys et al. 2017, arXiv 1611.07865, eq. 4 to 6.
@@ -115,29 +115,29 @@ def moments(F: Tensor, k: Tensor | None = None) -> Tensor:
 class Sums(NamedTuple):
     """Σ k F Fᵀ, (N, N), Σ k F, (N,), and Σ k, over some of the positions of a layer."""
 
-    FF: Tensor
-    F: Tensor
-    k: Tensor | float
+    S_FF: Tensor
+    S_F: Tensor
+    S_k: Tensor | float
 
     def plus(self, other: Sums) -> Sums:
         """The sums over these positions and others."""
-        return Sums(self.FF + other.FF, self.F + other.F, self.k + other.k)
+        return Sums(self.S_FF + other.S_FF, self.S_F + other.S_F, self.S_k + other.S_k)
 
     def dot(self, other: Sums) -> Tensor:
-        """The inner product with derivatives by these sums."""
-        return (self.FF * other.FF).sum() + (self.F * other.F).sum()
+        """⟨∂L/∂S, S⟩, where one holds sums S and the other the derivatives of a loss L by them."""
+        return (self.S_FF * other.S_FF).sum() + (self.S_F * other.S_F).sum()
 
     def means(self) -> tuple[Tensor, Tensor]:
         """The means of F Fᵀ and of F over these positions."""
-        return self.FF / self.k, self.F / self.k
+        return self.S_FF / self.S_k, self.S_F / self.S_k
 
 
 def sum_positions(F: Tensor, k: Tensor | None) -> Sums:
     """The sums over all positions of F (1, N, H, W), with a weight k for each, (1, 1, H, W), or 1 everywhere."""
     k = k if k is None else k.to(F.dtype)
     total = F[0, 0].numel() if k is None else k.sum(dtype=torch.promote_types(F.dtype, torch.float32))
-    FF, sums = _WeightedSums.apply(F, k)
-    return Sums(FF, sums, total)
+    S_FF, S_F = _WeightedSums.apply(F, k)
+    return Sums(S_FF, S_F, total)
 
 
 def moments_of_sums(sums: Sums) -> Tensor:
@@ -168,11 +168,11 @@ class _WeightedSums(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, to_G: Tensor, to_s: Tensor) -> tuple[Tensor, None]:
-        """k ((to_G + to_Gᵀ) F + to_s), as a 1×1 convolution: see _Gram.backward."""
+    def backward(ctx: Any, g_FF: Tensor, g_F: Tensor) -> tuple[Tensor, None]:
+        """k ((g_FF + g_FFᵀ) F + g_F), as a 1×1 convolution: see _Gram.backward."""
         F, k = ctx.saved_tensors
-        to_F = _convolve_slabs(F, (to_G + to_G.T).to(F.dtype), to_s.to(F.dtype))
-        return (to_F if k is None else to_F.mul_(k)), None
+        g = _convolve_slabs(F, (g_FF + g_FF.T).to(F.dtype), g_F.to(F.dtype))
+        return (g if k is None else g.mul_(k)), None
 
 
 def moments_loss(F: Tensor, painting: Tensor, k: Tensor | None = None) -> Tensor:

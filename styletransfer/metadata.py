@@ -79,8 +79,13 @@ def save_jpeg(
 
     It looks like the picture, but has not its exact pixels. Many services drop the settings. Raises OSError.
     """
-    comment = f"{KEY}: {to_json(settings, masked=masked, in_regions=in_regions)}"
+    comment = jpeg_comment(to_json(settings, masked=masked, in_regions=in_regions))
     picture.save(file, format="JPEG", quality=92, icc_profile=srgb_profile(), comment=comment, **_resolution(settings))
+
+
+def jpeg_comment(record: str) -> str:
+    """Return the comment of a JPEG that contains a record, as to_json returns it."""
+    return f"{KEY}: {record}"
 
 
 def _resolution(settings: Settings) -> dict[str, Any]:

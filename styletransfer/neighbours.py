@@ -1,8 +1,9 @@
 """The style loss of Kolkin et al., "Neural Neighbor Style Transfer", 2022, arXiv 2203.13215.
 
 Every position of the result is to look like one position of the painting: the one that is most like the photo there.
-Positions are compared by *hypercolumns*, the activations of many layers at one place. Two departures: the neighbours
-are found once in a stage, not anew in every iteration, so that L-BFGS converges; and layers are divided by √channels.
+Positions are compared by *hypercolumns*, the activations of many layers at one place. As in the authors' program
+(github.com/nkolkin13/NeuralNeighborStyleTransfer), neighbours are found once in a stage. docs/method.md has the
+departures from it.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from torch import Tensor
 from . import backbones, colour, images, losses, masks, neighbours, targets, tiles
 from .backbones import Backbone
 from .cpu import memory
-from .errors import PictureError
+from .errors import PictureError, SettingsError
 from .schedule import (
     MAX_COARSE_ITERATIONS,
     MIN_COARSE_SIZE,
@@ -56,7 +56,7 @@ class Resume(NamedTuple):
     picture: images.Source  # of its last frame
     size: int  # long side of the stage, in pixels
     iteration: int  # how many were done
-    remaining: int  # how many were still to come
+    remaining: int  # how many were still to come, at least 1
 
 
 @dataclass(frozen=True)
@@ -169,9 +169,13 @@ class Problem:
         return noise.to(content.device)
 
     def plan_stages(self) -> list[Stage]:
-        """Plan the stages, without what is done of an interrupted run. Raises as plan_all."""
+        """Plan the stages, without what is done of an interrupted run. Raises as plan_all, or if nothing is left."""
         stages = self.plan_all()
-        return plan_rest(stages, self.resume.size, self.resume.remaining) if self.resume else stages
+        if self.resume:
+            stages = plan_rest(stages, self.resume.size, self.resume.remaining)
+        if not any(stage.iterations for stage in stages):
+            raise SettingsError("Nothing is left to paint: resume needs at least one remaining iteration.")
+        return stages
 
     def plan_all(self) -> list[Stage]:
         """Plan the stages, leaving out those at which the style image's pattern has vanished.
@@ -190,13 +194,15 @@ class Problem:
         while len(plan) > 1 and not plan[1].in_tiles and self._pattern_vanishes(plan[0], plan[1]):
             coarsest, next_stage, *finer = plan
             more = min(MAX_COARSE_ITERATIONS, next_stage.iterations + coarsest.iterations // 4)
-            plan = [next_stage._replace(iterations=max(next_stage.iterations, more)), *finer]
+            # What starts from the photo has the composition still to find, so it compares the deep layers, too.
+            plan = [next_stage._replace(iterations=max(next_stage.iterations, more), is_shallow=False), *finer]
         return plan
 
     def style_scale(self, coarsest_size: int, style_loss: str) -> float:
         """The number that L_style is divided by: the content image's own style loss, or 1 (Settings.relative_style).
 
-        The neighbours' loss is relative already: it lies between 0 and 2.
+        The neighbours' loss is relative already: it lies between 0 and 1, since activations after a ReLU are not
+        negative.
         """
         if style_loss == "neighbours" or not self.settings.relative_style:
             return 1.0
@@ -218,25 +224,23 @@ class Problem:
 
     def check_memory(self) -> None:
         """Raise SettingsError, with a size that would fit, if too little memory is free for the last stage."""
-        size = self.settings.size
-        if self.backbone.device.type == "cpu" and is_print(self.settings):
-            memory.check_memory(size, self.estimate_bytes(), memory.PRINT_BASE)
-        elif self.backbone.device.type == "cpu":
-            memory.check_memory(size, self.estimate_bytes())
+        if self.backbone.device.type == "cpu":
+            memory.check_memory(self.settings.size, self.estimate_bytes)
 
-    def estimate_bytes(self) -> float:
-        """Estimate the memory of a run on the processor."""
-        composed_at = halve_print(self.settings)[-1]
+    def estimate_bytes(self, size: int) -> float:
+        """Estimate the memory of a run on the processor to a long side of `size` pixels."""
+        settings = replace(self.settings, size=size)
+        composed_at = halve_print(settings)[-1]
         content, *style = (math.prod(self._fit_size(image, composed_at)) for image in (self.content, *self.style))
-        composing = memory.estimate_bytes(content, round(max(style) * self.settings.stroke**2))
-        if not is_print(self.settings):
+        composing = memory.estimate_bytes(content, round(max(style) * settings.stroke**2))
+        if not is_print(settings):
             return composing
-        return max(composing, memory.estimate_print_bytes(math.prod(self.shape(self.settings.size))))
+        return max(composing, memory.estimate_print_bytes(math.prod(self.shape(size))))
 
     def finish(self, pixels: Tensor) -> Image.Image:
         """Convert `pixels` (1, 3, H, W) to 8 bits, in the colours that Settings.colours asks for."""
         painted = images.to_image(pixels)
-        if self.settings.objective != "gram":  # whose picture stays what it was before this was added
+        if self.settings.objective != "gram":  # the paper limits no palette
             painted = self._limit_palette(painted)
         return colour.finish(painted, self._content_at_result_size, self.settings.colours)
 

@@ -83,7 +83,7 @@ def save_frame(
 
 
 def save_picture(picture: Picture, target: Path, record: str, *, dpi: int | None = None) -> SavedPicture:
-    """Save in one step: a reader sees the old file or the whole new picture. A PNG contains the record.
+    """Save in one step: a reader sees the old file or the whole new picture. A PNG or JPEG contains the record.
 
     Pixels of 16 bits, (H, W, 3), are saved as print_files.save does. `dpi` is a print's resolution in dots per inch.
 
@@ -133,7 +133,8 @@ def _write(picture: Picture, path: Path, record: str, dpi: int | None = None, na
         return
     try:
         options: dict[str, Any] = {"dpi": (dpi, dpi), "icc_profile": metadata.srgb_profile()} if dpi else {}
-        picture.save(path, quality=95, pnginfo=metadata.png_info(record), **options)  # each format takes what it knows
+        options |= {"pnginfo": metadata.png_info(record), "comment": metadata.jpeg_comment(record)}
+        picture.save(path, quality=95, **options)  # each format takes what it knows
     except (KeyError, ValueError) as error:  # PIL raises these for a suffix it cannot write
         raise SettingsError(f"{name or path.name} is not named like a picture: use .png, .jpg or .webp.") from error
 

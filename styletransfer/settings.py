@@ -134,7 +134,7 @@ class Settings:
     )
     precision: str = _knob(
         "auto",
-        "Number format of the convolutions: auto takes bfloat16 where that is faster; float32 is the exact one.",
+        "Number format of the convolutions: auto takes bfloat16 where that is faster; float32 is more exact.",
         choices=("auto", "float32"),
     )
     content_layers: tuple[str, ...] = _knob(("conv4_2",), "Layers of the content loss.")
@@ -143,7 +143,8 @@ class Settings:
     )
     style_layer_weights: tuple[float, ...] | None = _knob(
         None,
-        "Weight w_l of each style layer. When not given: equal shares for gram, the shallow layers most for moments.",
+        "Weight w_l of each style layer. When not given: equal shares for gram; the shallow ones most for moments of "
+        "five layers.",
     )
 
     def __post_init__(self) -> None:
@@ -167,15 +168,16 @@ class Settings:
     def layer_weights(self, style_loss: str, *, is_shallow: bool = False) -> dict[str, float]:
         """w_l of each style layer, as given or by `style_loss`, of all of them or of those that a shallow stage has.
 
-        Gram matrices weigh the same in every layer, as in the paper. Moments weigh most in the shallow layers.
+        Gram matrices weigh the same in every layer, as in the paper. Moments of five layers weigh most in the shallow
+        ones.
         docs/method.md has the figures.
         """
         weights = self.style_layer_weights
-        if weights is None and style_loss == "moments" and len(self.style_layers) == len(MOMENTS_LAYER_WEIGHTS):
-            weights = MOMENTS_LAYER_WEIGHTS
+        by_depth = sorted(self.style_layers)  # names of layers sort by depth: conv1_1 … conv5_4
+        if weights is None and style_loss == "moments" and len(by_depth) == len(MOMENTS_LAYER_WEIGHTS):
+            weights = tuple(MOMENTS_LAYER_WEIGHTS[by_depth.index(layer)] for layer in self.style_layers)
         if weights is None:
             weights = (1 / len(self.style_layers),) * len(self.style_layers)
-        # Names of layers sort by depth: conv1_1 … conv5_4.
         deepest = max(SHALLOW_CONTENT_WEIGHTS) if is_shallow else max(self.style_layers)
         return {layer: w for layer, w in zip(self.style_layers, weights, strict=True) if layer <= deepest}
 

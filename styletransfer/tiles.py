@@ -18,8 +18,8 @@ from .backbones import Backbone, stride
 from .losses import Sums
 
 TILE_SIDE = 384
-"""The longest side of a tile, in pixels. Forth and back through the layers of a print it takes a third of a second on
-two cores, after which a run can be stopped, and 0.3 GB."""
+"""The longest side of a tile in pixels, up to a few more at the last edge. Forth and back through the layers of a print
+it takes a third of a second on two cores, after which a run can be stopped, and 0.3 GB."""
 
 
 LayerSums = dict[tuple[str, int], Sums]
@@ -65,7 +65,7 @@ class Tile(NamedTuple):
 
 
 def cut_tiles(backbone: Backbone, shape: Sequence[int], layers: Collection[str]) -> list[Tile]:
-    """Cut a picture of the `shape` (H, W) into tiles of about the same shape, with no side over TILE_SIDE pixels.
+    """Cut a picture of the `shape` (H, W) into tiles of about the same shape, with sides of about TILE_SIDE at most.
 
     Their edges lie between positions of the deepest of `layers`, and so of all.
     """
@@ -94,7 +94,7 @@ def sum_tiles(
     totals = LayerSums()
     for tile in tiles:
         for key, sums in sum_tile(backbone, tile, tile.see(x), layers, guides).items():
-            exact = Sums(sums.FF.double(), sums.F.double(), float(sums.k))
+            exact = Sums(sums.S_FF.double(), sums.S_F.double(), float(sums.S_k))
             totals[key] = totals[key].plus(exact) if key in totals else exact
         yield
     return totals
@@ -103,7 +103,7 @@ def sum_tiles(
 def sum_tile(
     backbone: Backbone, tile: Tile, seen: Tensor, layers: Collection[str], guides: Sequence[Tensor | None]
 ) -> LayerSums:
-    """The same over the positions that belong to a tile, given the pixels that are seen, and k of the whole picture.
+    """Σ k F Fᵀ, Σ k F and Σ k over the positions of a tile, given the pixels that are seen and k of the whole picture.
 
     A region that has no positions in the tile is left out.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import platform
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -38,8 +39,9 @@ def trim_heap() -> None:
 
 # Bytes, above the figures of benchmarks/RESULTS.md at every size.
 BASE, PER_PIXEL, PER_PAINTING_PIXEL = 1.2e9, 2100, 700
-# The same for a print, where a pixel costs what optimize.TiledObjective and lbfgs.LeanLBFGS keep of it.
+# Bytes of a print, where a pixel costs what objective.TiledObjective and lbfgs.LeanLBFGS keep of it.
 PRINT_BASE, PER_PRINT_PIXEL = 1.4e9, 95
+SIZE_STEP = 16  # pixels between two sizes of which the largest that fits is proposed
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
 
@@ -59,17 +61,17 @@ def estimate_print_bytes(pixels: int) -> float:
     return PRINT_BASE + PER_PRINT_PIXEL * pixels
 
 
-def check_memory(size: int, needed: float, base: float = BASE) -> None:
+def check_memory(size: int, estimate: Callable[[int], float]) -> None:
     """Raise SettingsError, with a size that would fit, if a run at long side `size` needs more memory than is free.
 
-    Of the `needed` bytes, `base` do not depend on the size.
+    `estimate` returns the bytes that a run needs at a size.
     """
-    free = available_bytes()
+    free, needed = available_bytes(), estimate(size)
     if needed <= free:
         return
-    fits = size * math.sqrt(max(0.0, free - base) / (needed - base)) // 16 * 16
-    least = knobs()["size"].low
-    hint = f"choose a size of at most {fits:.0f}" if fits >= least else "try again when less is going on here"
+    smaller = range((size - 1) // SIZE_STEP * SIZE_STEP, int(knobs()["size"].low) - 1, -SIZE_STEP)
+    fits = next((other for other in smaller if estimate(other) <= free), None)
+    hint = f"choose size {fits}" if fits else "try again when less is going on here"
     raise SettingsError(f"Size {size} needs {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free: {hint}.")
 
 

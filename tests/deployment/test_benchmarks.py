@@ -19,7 +19,7 @@ from benchmarks.subprocess_iter import iterate_in_subprocess
 from examples import plain
 from styletransfer import Settings, weights
 from styletransfer.backbones import Backbone
-from styletransfer.optimize import Objective
+from styletransfer.objective import Objective
 from tests.data import PAINTING, PHOTO, ROOT
 
 
@@ -73,6 +73,9 @@ def test_the_plain_loop_runs_by_itself_from_any_folder(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "2 of 2: L_total" in done.stdout
     assert max(Image.open(tmp_path / "out.png").size) == 64
+    refused = subprocess.run([*command, "--iterations", "0"], cwd=tmp_path, capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert "--iterations must be at least 1" in refused.stderr
 
 
 def as_array(image: Image.Image) -> np.ndarray:

@@ -16,7 +16,7 @@ from styletransfer import Settings, SettingsError, WeightsError, backbones, imag
 from styletransfer.backbones import Backbone
 from styletransfer.cpu import precision
 from styletransfer.cpu.convolution import Conv3x3
-from styletransfer.optimize import Objective
+from styletransfer.objective import Objective
 
 LAYERS = (
     "conv1_1", "conv1_2",

@@ -755,6 +755,14 @@ def test_a_saved_png_says_how_it_was_made(desk: Path) -> None:
     assert (said.size, said.iterations, said.mix, said.colours) == (64, 4, 0.25, "matched")
 
 
+def test_a_saved_jpeg_says_how_it_was_made_too(desk: Path) -> None:
+    argv = ["photo.png", "painting.png", *SMALL, "--backbone", "vgg16", "-o", "out.jpg", "--quiet"]
+    assert command_line.main(argv) == 0
+    said = metadata.read_settings(desk / "out.jpg")
+    assert said
+    assert (said.size, said.iterations) == (64, 4)
+
+
 def test_two_paintings_are_mixed_and_three_are_refused(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     y, x = np.mgrid[0:64, 0:64]
     Image.fromarray((np.stack([x, y, x], axis=-1) * 3).astype(np.uint8)).save(desk / "other.png")

@@ -8,8 +8,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from styletransfer import Settings, images, neighbours, optimize, stylize
-from styletransfer.optimize import Objective
+from styletransfer import Settings, images, neighbours, stylize
+from styletransfer.objective import (
+    CONTENT_SCALE,
+    KEEP_WEIGHT,
+    KEPT_STYLE_SHARE,
+    MIN_CONTENT_VARIATION,
+    MIN_CONTENT_WEIGHT,
+    NEIGHBOURS_CONTENT_FACTOR,
+    Objective,
+)
 from styletransfer.schedule import Stage
 
 Array = NDArray[np.float64]
@@ -94,11 +102,11 @@ class Expected:
     def content_at(self, layer: str, F: Array) -> float:
         P = self.P[layer]
         variation = 0.5 * ((P - P.mean((1, 2), keepdims=True)) ** 2).sum()
-        variation = max(variation, optimize.MIN_CONTENT_VARIATION * P[0].size)
-        α = max(self.settings.content_weight, optimize.MIN_CONTENT_WEIGHT)
-        k = 1 + optimize.KEEP_WEIGHT / α * self.white(layer)
-        more = optimize.NEIGHBOURS_CONTENT_FACTOR if self.stage.style_loss == "neighbours" else 1
-        return optimize.CONTENT_SCALE * more / variation * 0.5 * (k * (F - P) ** 2).sum()
+        variation = max(variation, MIN_CONTENT_VARIATION * P[0].size)
+        α = max(self.settings.content_weight, MIN_CONTENT_WEIGHT)
+        k = 1 + KEEP_WEIGHT / α * self.white(layer)
+        more = NEIGHBOURS_CONTENT_FACTOR if self.stage.style_loss == "neighbours" else 1
+        return CONTENT_SCALE * more / variation * 0.5 * (k * (F - P) ** 2).sum()
 
     def style(self, x: Tensor, F: dict[str, Array]) -> float:
         if self.T is not None:
@@ -108,7 +116,7 @@ class Expected:
         total = 0.0
         for layer, w in self.w.items():
             a, b = (features[layer].reshape(len(features[layer]), -1) for features in (F, self.S))
-            k = 1 - (1 - optimize.KEPT_STYLE_SHARE) * self.white(layer).flatten()
+            k = 1 - (1 - KEPT_STYLE_SHARE) * self.white(layer).flatten()
             mean = np.average(a, axis=1, weights=k) - b.mean(1)
             covariance = np.cov(a, aweights=k, ddof=0) - np.cov(b, bias=True)
             total += w * ((mean**2).sum() / (2 * len(a)) + (covariance**2).sum() / (4 * len(a) ** 2))

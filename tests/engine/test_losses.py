@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from styletransfer import Settings, images, losses, neighbours
-from styletransfer.optimize import Objective
+from styletransfer.objective import Objective
 
 Array = NDArray[np.float64]
 

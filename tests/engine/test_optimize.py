@@ -19,7 +19,7 @@ from PIL import Image
 
 from styletransfer import Frame, Losses, PictureError, Settings, SettingsError, images, losses, stylize, targets
 from styletransfer.backbones import Backbone
-from styletransfer.optimize import Objective
+from styletransfer.objective import Objective
 from styletransfer.schedule import plan_stages
 from tests.data import ROOT
 

@@ -124,13 +124,24 @@ def test_the_16_bits_of_a_print_are_its_picture_in_the_colours_of_any_other(
 
 def test_a_print_that_memory_does_not_allow_is_refused_with_a_size_that_it_does(run, monkeypatch):
     monkeypatch.setattr(memory, "available_bytes", lambda: 4.5e9)
-    with pytest.raises(
-        SettingsError, match=r"needs .* GB of memory, and 4\.5 GB are free: choose a size of at"
-    ) as error:
+    with pytest.raises(SettingsError, match=r"needs .* GB of memory, and 4\.5 GB are free: choose size ") as error:
         next(run(size=8192))
     assert one_sentence(error.value)
     fits = int(str(error.value).split()[-1].rstrip("."))
     assert 4096 < fits < 8192
+    next(run(size=fits))
+
+
+def test_the_size_that_is_proposed_in_place_of_a_small_print_fits_though_a_picture_at_once_takes_more(
+    run, photo, monkeypatch
+):
+    monkeypatch.setattr(schedule, "MAX_WHOLE_SIZE", 1024)  # as in earnest
+    monkeypatch.setattr(memory, "available_bytes", lambda: 1.7e9)
+    monkeypatch.setattr(memory, "PRINT_BASE", 1.65e9)
+    with pytest.raises(SettingsError, match="choose size ") as error:
+        next(run(size=1040))
+    fits = int(str(error.value).split()[-1].rstrip("."))
+    assert fits >= 256
     next(run(size=fits))
 
 

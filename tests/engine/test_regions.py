@@ -12,7 +12,7 @@ import torch.nn.functional as nnf
 from PIL import Image
 
 from styletransfer import Frame, PictureError, Settings, images, masks, metadata, neighbours, schedule, stylize, tiles
-from styletransfer.optimize import Objective, TiledObjective
+from styletransfer.objective import Objective, TiledObjective
 from styletransfer.problem import Problem
 from styletransfer.schedule import PRINT_LAYERS
 from tests.data import one_sentence

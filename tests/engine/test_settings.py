@@ -144,6 +144,8 @@ def test_moments_weigh_most_in_the_shallow_layers():
     assert weights == sorted(weights, reverse=True)
     assert weights[0] > weights[-1]
     assert sum(weights) == pytest.approx(1)
+    reversed_layers = Settings(style_layers=Settings().style_layers[::-1]).layer_weights("moments")
+    assert reversed_layers == Settings().layer_weights("moments"), "in whatever order the layers are named"
 
 
 def test_the_named_positions_of_the_likeness_dial_are_within_its_range_and_in_order():

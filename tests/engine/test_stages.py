@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from styletransfer import PRESETS, Frame, Resume, Settings, SettingsError, neighbours, stylize
+from styletransfer import PRESETS, Frame, Resume, Settings, SettingsError, neighbours, schedule, stylize
+from styletransfer.problem import Problem
 from styletransfer.schedule import MAX_NEIGHBOURS_SIZE, PRINT_ITERATIONS, plan_stages
 from tests.data import PAINTING, PHOTO, one_sentence
 from tests.engine.test_optimize import array, quick
@@ -43,6 +44,18 @@ def test_the_last_of_several_stages_is_shallow_and_paints_strokes_alone():
         assert shallow_sizes(512, 3, objective=objective) == [512]
         assert shallow_sizes(1024, 4, objective=objective) == [1024]
         assert shallow_sizes(512, 1, objective=objective) == []
+
+
+def test_a_stage_that_starts_from_the_photo_is_not_shallow_even_if_the_coarser_one_is_left_out(
+    photo, vgg16, monkeypatch
+):
+    monkeypatch.setattr(schedule, "MAX_NEIGHBOURS_SIZE", 64)
+    lines = np.zeros((192, 192, 3), np.uint8)  # which are gone at half the size
+    lines[::2] = 255
+    settings = Settings(size=192, stages=2)
+    assert [stage.is_shallow for stage in plan_stages(settings, 64)] == [False, True]
+    plan = Problem(photo, (Image.fromarray(lines),), settings, vgg16).plan_all()
+    assert [(stage.size, stage.is_shallow) for stage in plan] == [(192, False)]
 
 
 def test_no_stage_is_shallow_that_is_asked_to_compare_one_loss_or_other_layers():
@@ -223,6 +236,12 @@ def test_a_run_that_was_lost_goes_on_from_its_last_picture_and_counts_on(photo, 
     assert {(frame.size, frame.style_loss, frame.iterations) for frame in rest} == {(192, lost.style_loss, 12)}
     assert np.abs(array(rest[0].picture) - array(lost.picture)).mean() < 3, "but for the rounding to 8 bits"
     assert rest[-1].losses.total < rest[0].losses.total < whole[-4].losses.total * 2
+
+
+def test_a_run_that_was_lost_with_nothing_left_to_paint_is_refused_in_a_sentence(photo, painting, vgg16):
+    with pytest.raises(SettingsError, match="Nothing is left to paint") as error:
+        next(stylize(photo, painting, quick(size=96), vgg16, resume=Resume(photo, 96, 4, 0)))
+    assert one_sentence(error.value)
 
 
 @pytest.mark.slow

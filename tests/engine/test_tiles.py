@@ -12,7 +12,7 @@ from torch import Tensor
 
 from styletransfer import Settings, losses, tiles
 from styletransfer.lbfgs import LBFGS, LeanLBFGS
-from styletransfer.optimize import TiledObjective
+from styletransfer.objective import TiledObjective
 from styletransfer.schedule import PRINT_LAYERS
 
 H, W = 71, 86  # no multiple of 4: the last row of positions has no pixels of its own

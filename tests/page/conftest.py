@@ -21,9 +21,10 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from page import controls, layout, server, worker
 from page.config import ServerConfig
 from page.weights_download import Vgg19Download
-from styletransfer import optimize, weights
+from styletransfer import weights
+from styletransfer.objective import Objective
 from tests.data import ROOT
-from tests.page.helpers import MINUTE, NEVER_EARLY, fail_on_errors
+from tests.page.helpers import NEVER_EARLY, PATIENCE, fail_on_errors
 
 
 @pytest.fixture(scope="session")
@@ -53,8 +54,8 @@ def page(url: str, browser: Browser, request: pytest.FixtureRequest) -> Iterator
     """The page in a window of the (width, height) that the test asks for. Errors in its console fail the test."""
     width, height = request.param
     page = browser.new_page(viewport={"width": width, "height": height})
-    page.set_default_timeout(MINUTE)
-    expect.set_options(timeout=MINUTE)
+    page.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
     with fail_on_errors(page):
         page.goto(url)
         yield page
@@ -126,9 +127,9 @@ def every_update(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def evaluations(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Evaluations, and the most that went on at the same time."""
-    counts, lock, original = Counter[str](), threading.Lock(), optimize.Objective.__call__
+    counts, lock, original = Counter[str](), threading.Lock(), Objective.__call__
 
-    def counted(self: optimize.Objective, x: Any) -> Any:
+    def counted(self: Objective, x: Any) -> Any:
         with lock:
             counts["now"] += 1
             counts["all"] += 1
@@ -139,7 +140,7 @@ def evaluations(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
             with lock:
                 counts["now"] -= 1
 
-    monkeypatch.setattr(optimize.Objective, "__call__", counted)
+    monkeypatch.setattr(Objective, "__call__", counted)
     return counts
 
 

@@ -22,7 +22,7 @@ from playwright.sync_api import Browser, FrameLocator, Page, expect
 import app
 from tests.data import PAINTING, PHOTO, ROOT
 from tests.page.conftest import serve
-from tests.page.helpers import MINUTE, parse_options
+from tests.page.helpers import PATIENCE, parse_options
 
 FRONTEND = Path(gradio.__file__).parent / "templates" / "frontend"
 CALL = """async (address) => {
@@ -79,8 +79,8 @@ def url(folder: Path, elsewhere: str) -> Iterator[str]:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     page = browser.new_page(viewport={"width": 1100, "height": 2100})
-    page.set_default_timeout(MINUTE)
-    expect.set_options(timeout=MINUTE)
+    page.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
     yield page
     page.close()
 

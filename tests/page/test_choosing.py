@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from tests.page.helpers import MINUTE, SLOW_FETCH, on_both, only_desktop, only_phone, paint_example
+from tests.page.helpers import PATIENCE, SLOW_FETCH, on_both, only_desktop, only_phone, paint_example
 
 SHARE = """Object.assign(navigator, {
   canShare: ({ files }) => files.length == 1,
@@ -218,11 +218,11 @@ def test_a_finished_picture_is_compared_with_the_photo_and_fills_the_screen(page
 @pytest.mark.slow
 def test_share_gives_the_picture_itself_to_the_phone(browser: Browser, url: str) -> None:
     page = browser.new_page(viewport={"width": 390, "height": 844}, has_touch=True)
-    page.set_default_timeout(MINUTE)
+    page.set_default_timeout(PATIENCE)
     page.add_init_script(SHARE)
     page.goto(url)
     paint_example(page, 3)
-    expect(page.locator("#result .before")).to_be_visible(timeout=MINUTE)
+    expect(page.locator("#result .before")).to_be_visible(timeout=PATIENCE)
     page.get_by_role("button", name="Share", exact=True).click()
     page.wait_for_function("window.shared")
     name, type, content = page.evaluate("window.shared")
@@ -237,12 +237,12 @@ def test_share_gives_the_picture_itself_to_the_phone(browser: Browser, url: str)
 def test_where_nothing_can_be_shared_the_picture_is_copied_or_the_page_says_why(browser: Browser, url: str) -> None:
     context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
     page = context.new_page()
-    page.set_default_timeout(MINUTE)
+    page.set_default_timeout(PATIENCE)
     page.goto(url)
     paint_example(page, 3)
-    expect(page.locator("#result .before")).to_be_visible(timeout=MINUTE)
+    expect(page.locator("#result .before")).to_be_visible(timeout=PATIENCE)
     page.get_by_role("button", name="Share", exact=True).click()
-    expect(page.locator("#result")).to_contain_text("The picture is copied", timeout=MINUTE)
+    expect(page.locator("#result")).to_contain_text("The picture is copied", timeout=PATIENCE)
     size = page.evaluate(
         """async () => { const [item] = await navigator.clipboard.read();
                          const picture = await createImageBitmap(await item.getType("image/png"));
@@ -251,5 +251,5 @@ def test_where_nothing_can_be_shared_the_picture_is_copied_or_the_page_says_why(
     assert size == [96, 64]
     page.evaluate("void (navigator.clipboard.write = () => Promise.reject(new Error()))")
     page.get_by_role("button", name="Share", exact=True).click()
-    expect(page.locator("#result")).to_contain_text("save it, and send the file", timeout=MINUTE)
+    expect(page.locator("#result")).to_contain_text("save it, and send the file", timeout=PATIENCE)
     context.close()

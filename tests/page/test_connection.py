@@ -23,7 +23,7 @@ from page.run import GRACE_SECONDS
 from page.session import VISITS, Session
 from page.weights_download import Vgg19Download
 from tests.data import PAINTING, PHOTO
-from tests.page.helpers import COMPONENTS, HANDLERS, MINUTE, paint, positions, slider
+from tests.page.helpers import COMPONENTS, HANDLERS, PATIENCE, paint, positions, slider
 
 TOKEN = "0123456789abcdef" * 2
 
@@ -84,7 +84,7 @@ def network(url: str) -> Iterator[Network]:
 def page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context()
     page = context.new_page()
-    page.set_default_timeout(MINUTE)
+    page.set_default_timeout(PATIENCE)
     yield page
     context.close()
 
@@ -92,10 +92,10 @@ def page(browser: Browser) -> Iterator[Page]:
 def start(page: Page, url: str, iterations: int) -> None:
     """Open the page by a link, press Paint, and wait for the first picture."""
     page.goto(f"{url}?photo=chelsea&painting=woodcut&size=64&iterations={iterations}")
-    expect(page.locator("#styles [aria-pressed=true]")).to_be_visible(timeout=MINUTE)
-    expect(slider(page, "size")).to_have_value("64", timeout=MINUTE)
+    expect(page.locator("#styles [aria-pressed=true]")).to_be_visible(timeout=PATIENCE)
+    expect(slider(page, "size")).to_have_value("64", timeout=PATIENCE)
     page.get_by_role("button", name="Paint", exact=True).click()
-    expect(page.locator("#status")).to_contain_text("Painting:", timeout=MINUTE)
+    expect(page.locator("#status")).to_contain_text("Painting:", timeout=PATIENCE)
 
 
 def steps(page: Page) -> int:
@@ -113,7 +113,7 @@ def is_on_top(element: Locator) -> bool:
 
 def wait_for_reload(page: Page, act: Callable[[], None]) -> None:
     """Do something after which the page loads itself again."""
-    with page.expect_event("load", timeout=MINUTE):
+    with page.expect_event("load", timeout=PATIENCE):
         act()
 
 
@@ -121,7 +121,7 @@ def wait_for_reload(page: Page, act: Callable[[], None]) -> None:
 def test_a_run_goes_on_while_the_network_is_gone_and_its_tab_sees_it_to_the_end(page: Page, network: Network) -> None:
     start(page, network.url, 600)
     wait_for_reload(page, lambda: network.cut(4))
-    expect(page.locator("#status")).to_contain_text("Step 600 of 600", timeout=4 * MINUTE)
+    expect(page.locator("#status")).to_contain_text("Step 600 of 600", timeout=2 * PATIENCE)
     expect(page.locator("#result .after")).to_be_visible()
     expect(page.locator("#photo img")).to_be_visible()
     expect(page.locator("#download")).to_be_enabled()
@@ -135,7 +135,7 @@ def test_a_run_whose_network_is_gone_for_too_long_ends_and_its_last_picture_is_t
     monkeypatch.setattr("page.handlers.GRACE_SECONDS", 1.0)
     start(page, network.url, 2000)
     wait_for_reload(page, lambda: network.cut(6))
-    expect(page.locator("#status")).to_contain_text("Cat · Woodcut. Press More", timeout=MINUTE)
+    expect(page.locator("#status")).to_contain_text("Cat · Woodcut. Press More", timeout=PATIENCE)
     expect(page.locator("#result .after")).to_be_visible()
     expect(page.get_by_role("button", name="More")).to_be_enabled()
 
@@ -146,7 +146,7 @@ def test_a_finished_picture_save_and_more_survive_ten_seconds_without_a_network(
 ) -> None:
     monkeypatch.setattr(download, "is_over", True)
     start(page, network.url, 30)
-    expect(page.locator("#download")).to_be_enabled(timeout=MINUTE)
+    expect(page.locator("#download")).to_be_enabled(timeout=PATIENCE)
     expect(page.locator("#save-film")).to_be_enabled()
     time.sleep(3)  # until the page has asked for the download of VGG-19 for the last time
     page.evaluate("window.isTheSamePage = true")
@@ -158,25 +158,25 @@ def test_a_finished_picture_save_and_more_survive_ten_seconds_without_a_network(
         page.locator("#download").click()
     assert saved.value.path().stat().st_size > 1000
     page.get_by_role("button", name="More").click()
-    expect(page.locator("#status")).to_contain_text("of 20", timeout=MINUTE)
+    expect(page.locator("#status")).to_contain_text("of 20", timeout=PATIENCE)
 
 
 @pytest.mark.slow
 def test_a_reload_shows_photo_painting_sliders_picture_and_strip_again(page: Page, url: str) -> None:
     start(page, url, 30)
-    expect(page.locator("#download")).to_be_enabled(timeout=MINUTE)
+    expect(page.locator("#download")).to_be_enabled(timeout=PATIENCE)
     slider(page, "content_weight").fill("2.5")
     slider(page, "content_weight").press("Tab")
     time.sleep(1)
     page.reload()
-    expect(page.locator("#status")).to_contain_text("Cat · Woodcut. Press More", timeout=MINUTE)
+    expect(page.locator("#status")).to_contain_text("Cat · Woodcut. Press More", timeout=PATIENCE)
     for place in ("#photo img", "#styles [aria-pressed=true]", "#result .after"):
         expect(page.locator(place)).to_be_visible()
     expect(slider(page, "content_weight")).to_have_value("2.5")
     expect(slider(page, "size")).to_have_value("64")
     expect(page.locator("#strip img")).to_have_count(1)
     page.get_by_role("button", name="More").click()
-    expect(page.locator("#status")).to_contain_text("of 20", timeout=MINUTE)
+    expect(page.locator("#status")).to_contain_text("of 20", timeout=PATIENCE)
 
 
 @pytest.mark.slow
@@ -187,7 +187,7 @@ def test_a_tab_that_is_closed_on_purpose_frees_its_place_at_once(page: Page, url
     page.goto("about:blank")
     assert wait_until_over(session, GRACE_SECONDS / 2)
     page.go_back()
-    expect(page.locator("#status")).to_contain_text("Cat · Woodcut. Press More", timeout=MINUTE)
+    expect(page.locator("#status")).to_contain_text("Cat · Woodcut. Press More", timeout=PATIENCE)
 
 
 @pytest.mark.slow
@@ -196,28 +196,28 @@ def test_a_page_that_was_open_when_the_server_was_restarted_keeps_its_picture_an
 ) -> None:
     url, restart = restartable
     start(page, url, 8)
-    expect(page.locator("#download")).to_be_enabled(timeout=MINUTE)
-    expect(page.locator("#save-film")).to_be_enabled(timeout=MINUTE)
+    expect(page.locator("#download")).to_be_enabled(timeout=PATIENCE)
+    expect(page.locator("#save-film")).to_be_enabled(timeout=PATIENCE)
     time.sleep(3)
     restart()
     page.get_by_role("button", name="Paint", exact=True).click()
     said = page.locator("#said")
-    expect(said).to_contain_text(RESTARTED, timeout=MINUTE)
+    expect(said).to_contain_text(RESTARTED, timeout=PATIENCE)
     expect(page.locator("#result .after")).to_be_visible()
     assert is_on_top(page.locator("#result .after"))
     said.get_by_role("button", name="Close").click()
     expect(said).to_have_count(0)
     page.locator("#strip .tile").first.click()
-    expect(page.locator("#status")).to_contain_text("The full picture is no longer on the server", timeout=MINUTE)
+    expect(page.locator("#status")).to_contain_text("The full picture is no longer on the server", timeout=PATIENCE)
     expect(page.locator("#result .after")).to_be_visible()
     page.locator("#samples .tile").nth(1).click()
     expect(page.locator("#photo img")).to_have_attribute("src", re.compile("flower"))
     page.reload()
     page.locator("#examples .tile").nth(1).click()
     page.get_by_role("button", name="Paint", exact=True).click()
-    expect(page.locator("#status")).to_contain_text("Painting:", timeout=MINUTE)
+    expect(page.locator("#status")).to_contain_text("Painting:", timeout=PATIENCE)
     restart()  # in mid-run
-    expect(said).to_contain_text(RESTARTED, timeout=MINUTE)
+    expect(said).to_contain_text(RESTARTED, timeout=PATIENCE)
     page.set_viewport_size({"width": 390, "height": 844})
     assert is_on_top(said), "and not Gradio's message that it tries to reconnect"
     expect(page.locator("#result .after")).to_be_visible()

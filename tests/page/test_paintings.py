@@ -19,7 +19,7 @@ from page.results import SavedResult, TimeLapse, name_result
 from page.session import VISITS, Session
 from styletransfer import Settings, metadata
 from tests.data import PAINTING, PHOTO, encode, noise
-from tests.page.helpers import COMPONENTS, HANDLERS, MINUTE, more, slider
+from tests.page.helpers import COMPONENTS, HANDLERS, PATIENCE, more, slider
 from tests.page.test_connection import TOKEN, steps
 
 
@@ -233,8 +233,8 @@ def context(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Browse
     """A browser of a visitor, with a window of the (width, height) that the test asks for."""
     width, height = getattr(request, "param", (1280, 900))
     context = browser.new_context(viewport={"width": width, "height": height})
-    context.set_default_timeout(MINUTE)
-    expect.set_options(timeout=MINUTE)
+    context.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
     yield context
     context.close()
 

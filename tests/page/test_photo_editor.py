@@ -18,7 +18,7 @@ from page.pictures import to_data_url
 from page.session import Session
 from styletransfer import images, metadata
 from tests.data import PAINTING, PHOTO, ROOT
-from tests.page.helpers import COMPONENTS, HANDLERS, MINUTE, SMALL, fail_on_errors, more, slider, uploaded
+from tests.page.helpers import COMPONENTS, HANDLERS, PATIENCE, SMALL, fail_on_errors, more, slider, uploaded
 
 ASTRONAUT = ROOT / "examples" / "content" / "astronaut.jpg"
 EDITOR = COMPONENTS.photo_editor
@@ -177,8 +177,8 @@ def visitor(url: str, browser: Browser, request: pytest.FixtureRequest) -> Itera
         viewport={"width": width, "height": height}, has_touch=touches, is_mobile=touches, reduced_motion="reduce"
     )
     page = context.new_page()
-    page.set_default_timeout(MINUTE)
-    expect.set_options(timeout=MINUTE)
+    page.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
     with fail_on_errors(page):
         page.goto(url)
         page.set_input_files("#photo input[type=file]", PHOTO)
@@ -328,7 +328,7 @@ def test_what_is_painted_over_stays_nearer_to_the_photo_and_another_photo_forget
     expect(canvas).to_have_count(0)
     expect(visitor.locator("#kept")).not_to_contain_text("These parts are kept.")
     visitor.locator("#faces input").check()
-    expect(visitor.locator("#kept")).to_contain_text("1 face found: it is kept.")
+    expect(visitor.locator("#kept")).to_contain_text("1 face found: it stays more like your photo.")
     expect(visitor.get_by_alt_text("The photo with its faces marked")).to_be_visible()
 
 

@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 
 from page import status
 from styletransfer import Losses, Settings
-from tests.page.helpers import MINUTE, on_both, paint_example
+from tests.page.helpers import PATIENCE, on_both, paint_example
 
 STEPS = 100
 STAGES = {1: "96 px · neighbours", 34: "192 px · neighbours", 67: "384 px · moments"}
@@ -146,7 +146,7 @@ def test_the_labels_of_the_plot_stay_apart_inside_it_and_off_its_legend_and_a_fi
     page: Page,
 ) -> None:
     paint_example(page, 4)
-    expect(page.locator("#status")).to_contain_text("Finished:", timeout=3 * MINUTE)
+    expect(page.locator("#status")).to_contain_text("Finished:", timeout=2 * PATIENCE)
     expect(page.locator("#curves .legend")).to_be_visible()
     expect(page.locator("#curves .modebar-container")).to_be_hidden()
     for name, marks in MARKS.items():

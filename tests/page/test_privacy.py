@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, expect
 from page import server
 from page.examples import EXAMPLES
 from tests.data import ROOT, encode, noise, one_sentence
-from tests.page.helpers import MINUTE, small_request
+from tests.page.helpers import PATIENCE, small_request
 
 
 def test_files_outside_the_apps_folders_and_of_other_visits_are_refused(url: str, folder: Path) -> None:
@@ -167,10 +167,10 @@ def test_after_a_run_the_browser_keeps_the_strip_of_paintings_and_nothing_of_gra
 ) -> None:
     page = browser.new_page()
     page.goto(f"{url}?v=2&photo=chelsea&painting=woodcut&size=64&iterations=2")
-    expect(page.locator("#photo img")).to_be_visible(timeout=MINUTE)
-    expect(page.locator("#styles [aria-pressed=true]")).to_be_visible(timeout=MINUTE)
+    expect(page.locator("#photo img")).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("#styles [aria-pressed=true]")).to_be_visible(timeout=PATIENCE)
     page.get_by_role("button", name="Paint", exact=True).click()
-    expect(page.locator("#status")).to_contain_text("Finished:", timeout=MINUTE)
+    expect(page.locator("#status")).to_contain_text("Finished:", timeout=PATIENCE)
     kept = page.evaluate(
         """async () => ({ local: Object.keys(localStorage), session: Object.keys(sessionStorage),
                           databases: (await indexedDB.databases()).map((it) => it.name), caches: await caches.keys(),

@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.data import PAINTING, PHOTO, ROOT
 from tests.page.conftest import serve
-from tests.page.helpers import MINUTE, slider, small_request
+from tests.page.helpers import PATIENCE, slider, small_request
 
 DEPLOY = (ROOT / "docs" / "deploy.md").read_text()
 NGINX, NGINX_PATH = re.findall(r"```nginx\n(.*?)```", DEPLOY, re.S)
@@ -129,19 +129,19 @@ def proxied(request: pytest.FixtureRequest, path_and_url: tuple[str, str], tmp_p
 def test_a_browser_on_the_local_network_paints_through_the_proxy(proxied: tuple[str, int], browser: Browser) -> None:
     path, port = proxied
     page = browser.new_page()
-    page.set_default_timeout(MINUTE)
+    page.set_default_timeout(PATIENCE)
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     said = errors.append
     page.on("console", lambda it: said(f"{it.text} {it.location['url']}") if it.type == "error" else None)
     page.goto(f"http://photo.lan:{port}{path}/?v=2&size=64&iterations=2")
-    expect(slider(page, "size")).to_have_value("64", timeout=MINUTE)  # the link has been followed
+    expect(slider(page, "size")).to_have_value("64", timeout=PATIENCE)  # the link has been followed
     page.set_input_files("#photo input[type=file]", PHOTO)
     page.set_input_files("#styles input[type=file]", PAINTING)
-    expect(page.locator("#photo img")).to_be_visible(timeout=MINUTE)
-    expect(page.locator("#styles [aria-pressed=true]")).to_be_visible(timeout=MINUTE)
+    expect(page.locator("#photo img")).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("#styles [aria-pressed=true]")).to_be_visible(timeout=PATIENCE)
     page.get_by_role("button", name="Paint", exact=True).click()
-    expect(page.locator("#status")).to_contain_text("Finished:", timeout=MINUTE)
+    expect(page.locator("#status")).to_contain_text("Finished:", timeout=PATIENCE)
     with page.expect_download() as download:
         page.locator("#download").click()
     assert download.value.path().stat().st_size > 0

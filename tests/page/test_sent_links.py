@@ -22,7 +22,7 @@ from page import examples, link_preview
 from page.examples import EXAMPLES
 from tests.data import PHOTO
 from tests.page.conftest import serve
-from tests.page.helpers import MINUTE, only_desktop, open_second_part, slider
+from tests.page.helpers import PATIENCE, only_desktop, open_second_part, slider
 
 CAT = "?v=2&photo=chelsea&painting=woodcut&preset=quick"
 WANTED = {"description", "og:title", "og:description", "og:url", "og:image", "og:type", "twitter:card"}
@@ -198,12 +198,12 @@ def test_the_tab_and_a_frame_in_another_sites_page_show_our_title_and_icon(url: 
     width = Image.open(link_preview.ICON).width
     page = browser.new_page()
     page.goto(url)
-    expect(page.locator("#paint")).to_be_visible(timeout=MINUTE)
+    expect(page.locator("#paint")).to_be_visible(timeout=PATIENCE)
     assert page.evaluate(read) == [1, width, link_preview.TITLE]
     elsewhere = ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere)
     threading.Thread(target=elsewhere.serve_forever, daemon=True).start()
     page.goto(f"http://127.0.0.1:{elsewhere.server_port}/")
-    expect(page.frame_locator("iframe").locator("#photo img")).to_be_visible(timeout=MINUTE)
+    expect(page.frame_locator("iframe").locator("#photo img")).to_be_visible(timeout=PATIENCE)
     assert page.frames[1].evaluate(read) == [1, width, link_preview.TITLE]
     page.close()
     elsewhere.shutdown()

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from page.config import MAX_WAITING
 from page.run import RUNS
 from tests.data import PHOTO
-from tests.page.helpers import MINUTE, large_request, on_both, only_desktop, paint_example, slider
+from tests.page.helpers import PATIENCE, large_request, on_both, only_desktop, paint_example, slider
 
 pytestmark = pytest.mark.slow
 NEXT = re.compile("You are next( · about [0-9]+ (s|min))?")
@@ -23,7 +23,7 @@ NEXT = re.compile("You are next( · about [0-9]+ (s|min))?")
 def other(page: Page) -> Iterator[Page]:
     """The tab of somebody else."""
     tab = page.context.browser.new_context(viewport=page.viewport_size).new_page()
-    tab.set_default_timeout(MINUTE)
+    tab.set_default_timeout(PATIENCE)
     tab.goto(page.url)
     yield tab
     tab.context.close()
@@ -92,7 +92,7 @@ def test_closed_tabs_give_their_places_to_the_next_visitor(
 ) -> None:
     tabs = [browser.new_context(viewport=page.viewport_size).new_page() for _ in range(2)]
     for tab in tabs:
-        tab.set_default_timeout(MINUTE)
+        tab.set_default_timeout(PATIENCE)
         tab.goto(url)
     with caplog.at_level("INFO", logger="page"):
         paint_example(tabs[0], 2000)
@@ -126,10 +126,10 @@ def full_queue(connect: Callable[[str], Client], url: str) -> Iterator[None]:
 @pytest.mark.usefixtures("full_queue")
 def test_a_full_queue_is_reported_only_to_visitors_who_press_paint(url: str, browser: Browser) -> None:
     page = browser.new_page()
-    page.set_default_timeout(MINUTE)
+    page.set_default_timeout(PATIENCE)
     page.goto(url)
     page.set_input_files("#photo input[type=file]", PHOTO)
-    expect(page.locator("#photo img")).to_be_visible(timeout=MINUTE)
+    expect(page.locator("#photo img")).to_be_visible(timeout=PATIENCE)
     page.wait_for_timeout(1000)
     assert "busy" not in page.locator("body").inner_text()
     paint_example(page, 4)

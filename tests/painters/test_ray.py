@@ -260,6 +260,26 @@ def test_a_painter_that_joins_takes_work_while_another_is_busy(scene: Scene) -> 
     assert not busy.is_over
 
 
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "node", "painters", "cores"),
+    [
+        (None, 0, {"CPU": 16}, 1, 16),
+        (4, 0, {"CPU": 16}, 4, 4),
+        (4, 0, {"CPU": 2}, 0, 4),
+        (None, 0, {}, 0, 1),  # the page's own node
+        (None, 1, {"CPU": 16, "GPU": 4}, 4, 4),
+        (None, 0.5, {"CPU": 16, "GPU": 4}, 8, 2),
+        (2, 1, {"CPU": 4, "GPU": 4}, 2, 2),
+        (None, 1, {"CPU": 16}, 0, 16),
+    ],
+)
+def test_a_machine_has_as_many_painters_as_its_cores_and_gpus_allow(
+    cpus: int | None, gpus: float, node: dict[str, float], painters: int, cores: int
+) -> None:
+    keeper = RayPainters(Queue(), cpus=cpus, gpus=gpus, config=ServerConfig())
+    assert keeper.divide(node) == (painters, cores)
+
+
 @pytest.mark.parametrize("what", ["code", "weights"])
 def test_a_painter_with_other_code_or_weights_is_refused_with_a_sentence(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, what: str
