@@ -110,9 +110,21 @@ def sum_tile(
     own = {region: k if k is None else tile.take(k).float() for region, k in enumerate(guides)}
     inside = {region: k for region, k in own.items() if k is None or k.any()}
     return {
-        (layer, region): losses.sum_positions(
-            tile.own(F, stride(layer)), k if k is None else nnf.avg_pool2d(k, stride(layer))
-        )
+        (layer, region): losses.sum_positions(F, weigh_own(tile, F, stride(layer), k))
         for layer, F in backbone.activations(seen, layers)
         for region, k in inside.items()
     }
+
+
+def weigh_own(tile: Tile, F: Tensor, stride: int, k: Tensor | None) -> Tensor | None:
+    """k at the positions of F, activations of what the network sees, given k of the tile's own pixels: 0 in the margin.
+
+    None stands for 1 everywhere. Multiplying takes less time than cutting the margin off: that copies F, and its
+    gradient back, which took a third of all time in bfloat16 (1024 px).
+    """
+    own = 1.0 if k is None else nnf.avg_pool2d(k, stride)
+    if k is None and tile.own(F, stride).shape == F.shape:
+        return None
+    weights = F.new_zeros(1, 1, *F.shape[2:])
+    tile.own(weights, stride)[:] = own
+    return weights
