@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import os
 import secrets
 import shutil
 import tempfile
@@ -38,7 +39,9 @@ SECONDS_BEFORE_RETRY = 30.0  # after a painter could not be started on a node
 MAX_UNREAD = (
     2  # updates that wait for the page; then the painter waits, so that one whose page has gone stops by itself
 )
+ROUNDING = 1e-9  # 1 / 0.2 is a little less than 5 on some machines
 MAX_START_SECONDS = 300.0  # for a painter to load its weights and warm up
+FOLDER_PREFIX = "painter-"  # of a painter's temporary folder; the number of its process follows
 JPEG_QUALITY = 90  # of the pictures during a run; the last one crosses as PNG
 CODE = Path(__file__).parent.parent
 log = logging.getLogger(__name__)
@@ -125,6 +128,14 @@ def _digest(file: Path) -> str:
     return digest.hexdigest()
 
 
+def delete_left_folders() -> None:
+    """Delete what painters have left on this machine that were killed: photos of visitors may be in it."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*-*"):
+        process = folder.name.removeprefix(FOLDER_PREFIX).split("-")[0]
+        if process.isdecimal() and not Path("/proc", process).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 class Actor:
     """Paints in a process of its own, one run at a time, and meanwhile takes what the visitor says."""
 
@@ -133,7 +144,8 @@ class Actor:
         import torch
 
         torch.set_num_threads(threads)  # Ray has set one
-        self._folder = Path(tempfile.mkdtemp(prefix="painter-"))
+        delete_left_folders()
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-"))
 
     def prepare(self, page: Identity, requests: Sequence[Job], vgg19_file: Path | None) -> Identity:
         """Load the weights and warm up, if the page has the same code and weights, and say who this is."""
@@ -276,7 +288,10 @@ class RayPainters:
                 self._dismiss(painter)
         for painter, (answer, asked) in list(self._starting.items()):
             if ray.wait([answer], timeout=0)[0]:
-                self._admit(painter, ray.get(answer))
+                try:
+                    self._admit(painter, ray.get(answer))
+                except ray.exceptions.RayError as error:  # other code, or no memory: the other nodes go on
+                    self._refuse(painter, f"it could not be prepared: {str(error).strip().splitlines()[-1]}")
             elif time.monotonic() - asked > MAX_START_SECONDS:
                 self._refuse(painter, f"it was not ready after {MAX_START_SECONDS:g} s")
         for node, facts in nodes.items():
@@ -288,11 +303,14 @@ class RayPainters:
 
     def divide(self, resources: dict[str, float]) -> tuple[int, int]:
         """How many painters a node with such resources has room for, and the cores of each."""
-        cores = int(resources.get("CPU", 0))
-        most = int(resources.get("GPU", 0) // self._gpus) if self._gpus else cores
-        shares = most if self._gpus else 1  # without a number of cores, a painter has all, or its GPUs' share of them
-        each = self._cpus or max(1, cores // max(1, shares))
-        return min(most, cores // each), each
+        cores, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
+        if not self._gpus:
+            each = self._cpus or max(1, cores)
+            return cores // each, each
+        # Several share one GPU, but none has parts of two: 0.6 of one leaves 0.4 for nobody.
+        room = gpus * int(1 / self._gpus + ROUNDING) if self._gpus < 1 else int(gpus / self._gpus + ROUNDING)
+        each = self._cpus or max(1, cores // max(1, room))
+        return min(room, cores // each), each
 
     def _begin(self, node: str, place: str, cpus: int) -> None:
         strategy = NodeAffinitySchedulingStrategy(node, soft=False)

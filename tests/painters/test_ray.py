@@ -65,6 +65,7 @@ class Scene:
 
     def __init__(self, cluster: Any, queue: Queue, folder: Path, stack: ExitStack) -> None:
         self.cluster, self.queue, self._folder, self._stack = cluster, queue, folder, stack
+        self.keeper: RayPainters | None = None
         self.saved: list[Update] = []
         self._nodes: list[Any] = []
 
@@ -109,7 +110,7 @@ def scene(cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
         monkeypatch.setattr(run, "QUEUE", queue)
         monkeypatch.setattr(run, "DURATIONS", Durations())
         scene = Scene(cluster, queue, tmp_path, stack)
-        keeper = RayPainters(queue, cpus=1, gpus=0, config=ServerConfig())
+        scene.keeper = keeper = RayPainters(queue, cpus=1, gpus=0, config=ServerConfig())
         keeper.start()
         yield scene
         for left_over in list(run.RUNS):
@@ -269,6 +270,8 @@ def test_a_painter_that_joins_takes_work_while_another_is_busy(scene: Scene) -> 
         (None, 0, {}, 0, 1),  # the page's own node
         (None, 1, {"CPU": 16, "GPU": 4}, 4, 4),
         (None, 0.5, {"CPU": 16, "GPU": 4}, 8, 2),
+        (None, 0.2, {"CPU": 20, "GPU": 1}, 5, 4),
+        (None, 0.6, {"CPU": 16, "GPU": 4}, 4, 4),
         (2, 1, {"CPU": 4, "GPU": 4}, 2, 2),
         (None, 1, {"CPU": 16}, 0, 16),
     ],
@@ -290,6 +293,35 @@ def test_a_painter_with_other_code_or_weights_is_refused_with_a_sentence(
     wait_until(lambda: "refused" in caplog.text)
     assert f"is refused, since it has other {what} than the page" in caplog.text
     assert not scene.queue.painters
+
+
+def test_a_machine_that_cannot_prepare_its_painter_keeps_no_other_from_work(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    own = ray_painters.identify(None)
+    monkeypatch.setattr(ray_painters, "identify", lambda _: own)  # here, and not in the painter's process
+    keeper = RayPainters(Queue(), cpus=1, gpus=0, config=ServerConfig(vgg19_file=tmp_path / "missing.pth"))
+    assert scene.keeper
+    scene.keeper.end()
+    scene.add_node()
+    scene.add_node()
+    keeper.start()
+    try:
+        wait_until(lambda: caplog.text.count("is refused, since it could not be prepared: FileNotFoundError") == 2)
+    finally:
+        keeper.end()
+
+
+def test_what_a_killed_painter_has_left_is_deleted_by_the_next_one_and_no_other_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    for name in (f"painter-{ended.pid}-x", f"painter-{os.getpid()}-x", "painter-other", "others"):
+        (tmp_path / name).mkdir()
+    ray_painters.delete_left_folders()
+    assert {path.name for path in tmp_path.iterdir()} == {f"painter-{os.getpid()}-x", "painter-other", "others"}
 
 
 def is_painting() -> bool:
