@@ -13,7 +13,9 @@
     zone.append(note);
   };
 
-  // Files on their way, by name. They are told apart by it in the request that carries them.
+  // The zones of files on their way, which are told apart by this key in the request that carries them. A phone may call
+  // all of them image.jpg. Of equal ones, the first to come is the first to be sent.
+  const keyOf = (file) => [file.name, file.size, file.lastModified].join("/");
   const onTheirWay = new Map();
   const fetchFromServer = window.fetch;
   // Several photos that are chosen at once: each in a request of its own, since the server limits a request.
@@ -32,7 +34,7 @@
   window.fetch = async (resource, options) => {
     const files = options?.body instanceof FormData ? options.body.getAll("files") : [];
     if (files.length > 1) return sendEach(resource, options, files);
-    const zones = files.map(({ name }) => onTheirWay.get(name)).filter(Boolean);
+    const zones = files.map((file) => onTheirWay.get(keyOf(file))?.shift()).filter(Boolean);
     if (!zones.length) return fetchFromServer(resource, options);
     let sentence = "";
     try {
@@ -43,7 +45,6 @@
       sentence = "The file did not reach the server: choose it again when you are connected.";
       throw error;
     } finally {
-      files.forEach(({ name }) => onTheirWay.delete(name));
       zones.forEach((zone) => say(zone, sentence, true));
     }
   };
@@ -58,7 +59,7 @@
     first.items.add(file);
     if (event.type === "change") event.target.value = "";  // so that the same file can be chosen once more
     if (file.size > limit()) return say(zone, tooLarge(), true);
-    onTheirWay.set(file.name, zone);
+    onTheirWay.set(keyOf(file), [...(onTheirWay.get(keyOf(file)) ?? []), zone]);
     say(zone, `${file.name} is on its way …`);
     window.visit.opened.then(() => giveToUpload(`${zone.id}-upload`, first.files));
   };

@@ -9,6 +9,7 @@ import os
 import random
 import secrets
 import tempfile
+import threading
 import time
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -137,6 +138,9 @@ class Components:
     finished_picture: gr.Image  # of /paint, never shown
 
 
+NAMING = threading.Lock()
+
+
 @contextmanager
 def explain_refusal(size: Any, preset: str) -> Iterator[None]:
     """Log a request that is refused, and turn its StyleTransferError into a message on the page."""
@@ -212,7 +216,7 @@ class Handlers:
 
     def _show_on_page(self, session: Session, updates: Iterator[Changes]) -> Iterator[Changes]:
         """Show a run in the viewer; a refusal stands in the status until the next run."""
-        c = self.components
+        c, control = self.components, session.beginning
         try:
             for changes in updates:
                 changes.pop(c.download, None)  # for programs: the page offers all files together
@@ -228,6 +232,9 @@ class Handlers:
                 name = Path(session.desk.photo or "").name
                 session.failures.append(error.message if name in error.message else f"{name}: {error.message}")
             yield {c.status: status_html(error.message, is_error=True)}
+        finally:
+            if session.beginning is control:  # it was refused
+                session.beginning = None
 
     def stylize(
         self,
@@ -455,11 +462,15 @@ class Handlers:
             settings = replace(update.settings, iterations=iterations)
             return self._save_result(session, run, update, settings)
 
-        # Nobody comes back to the run of a program.
+        # Nobody comes back to the run of a program, which may have several at a time.
         grace = GRACE_SECONDS if session.is_open else 0.0
-        run = Run(request, session.control, save, preset=preset, grace=grace)
-        with explain_refusal(request.settings.size, preset):
-            run.start()
+        control = session.control if session.is_open else RunControl(request.folder)
+        run = Run(request, control, save, preset=preset, grace=grace)
+        try:
+            with explain_refusal(request.settings.size, preset):
+                run.start(has_had_turn=len(session.photos) + 1 < session.photo_count)
+        finally:
+            session.beginning = None
         session.run = run
         yield from self._show_run(session, run)
 
@@ -508,10 +519,13 @@ class Handlers:
     def _save_result(self, session: Session, run: Run, update: Update, settings: Settings) -> str:
         """Save the picture's files for the visit; if one of them cannot be, return a sentence that says so."""
         try:
+            with NAMING:  # a program may have several runs, which end at the same time
+                name = name_result(run.request.photo, run.request.paintings, session.stems)
+                session.stems.add(name.stem)
             result = SavedResult.save(
                 update.picture,
                 folder=session.folder,
-                name=name_result(run.request.photo, run.request.paintings, session.stems),
+                name=name,
                 photo=run.request.photo,
                 paintings=run.request.paintings,
                 keep=run.request.keep if update.masked else None,
@@ -577,6 +591,7 @@ class Handlers:
             raise gr.Error(FULL_DISK, print_exception=False) from error
         if session.sketches:
             session.sketches.stop("Ended, since you began to paint.")
+        session.beginning = session.control
         session.running, session.wants_next, session.follows, session.offered = True, False, False, ""
         VISITS.keep(session)
         return {
@@ -603,7 +618,8 @@ class Handlers:
 
     def finish_run(self, session: Session) -> Changes:
         """The run is over: enable the buttons, or begin the one that was asked for meanwhile."""
-        session.running = bool(session.run and not session.run.is_over)  # one that was begun meanwhile
+        is_on = session.run and not session.run.is_over
+        session.running = bool(is_on or session.beginning)  # one that was begun meanwhile
         VISITS.keep(session)
         if session.wants_next and not session.running:
             changes = {**self._begin(session), self.components.go: secrets.token_hex(4)}
@@ -781,6 +797,10 @@ class Handlers:
         chosen = {c.painting: style, **self._notify(c.painting, "")}
         if file_path(photo) != sketches.photo:
             chosen[c.photo] = sketches.photo
+            masks = sketches.keep, sketches.region
+            keep, region = (mask if mask and Path(mask).is_file() else None for mask in masks)
+            session.desk = session.desk._replace(keep=keep, region=region)
+            chosen |= {c.keep: keep, c.region: region}  # with its marks
         if session.running:
             return {**chosen, **self._offer_style(session, sketches.photo, style)}
         return {**self.start_run(session, {"path": sketches.photo}, {"path": style}, second_painting), **chosen}
@@ -794,6 +814,8 @@ class Handlers:
             session.desk = session.desk._replace(preset=preset, values=named)
             if session.running:
                 session.control.send(settings)
+        except FileNotFoundError:
+            pass  # the run has just ended
         except OSError as error:
             raise gr.Error(FULL_DISK, print_exception=False) from error
         except (gr.Error, StyleTransferError, TypeError, ValueError, OverflowError):
@@ -804,9 +826,10 @@ class Handlers:
         c, last = self.components, session.current
         shown = {c.viewer: show_result(last.jpeg or last.file, last.before)} if last else {}
         records = []
-        if last:
+        unsent, session.unsent = session.unsent, []
+        for result in [*(other for other in unsent if other is not last), *([last] if last else [])]:
             with suppress(StyleTransferError):  # its file has just been deleted, to make room
-                records = [make_record(last)]
+                records.append(make_record(result))
         return {
             **self._offer_files(last, session.running),
             **shown,
@@ -817,13 +840,15 @@ class Handlers:
     def pack_results(self, session: Session) -> Changes:
         """Pack all pictures of the visit that are still on the server, as PNG files, into one ZIP file."""
         file = session.folder / "paintings.zip"
+        part = file.with_suffix(f".{secrets.token_hex(4)}")  # the one before may be on its way to the browser
         try:
-            with zipfile.ZipFile(file, "w") as packed:  # stored, since a PNG is compressed
+            with zipfile.ZipFile(part, "w") as packed:  # stored, since a PNG is compressed
                 for result in session.results:
                     if Path(result.file).is_file():
                         packed.write(result.file, Path(result.file).name)
+            part.replace(file)
         except OSError as error:
-            file.unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
             raise gr.Error(FULL_DISK_FOR_ZIP, print_exception=False) from error
         return {self.components.zip_file: str(file)}
 
@@ -856,10 +881,11 @@ class Handlers:
         c, example = self.components, examples()[event.index]
         if session.running:
             return gr.skip()
-        session.current = None
+        session.current, settings = None, get_preset(DEFAULT_PRESET)
+        session.desk = session.desk._replace(preset=DEFAULT_PRESET, values=self._slider_values(settings))
         return {
             c.preset: DEFAULT_PRESET,
-            **self._move_controls(get_preset(DEFAULT_PRESET)),
+            **self._move_controls(settings),
             c.viewer: show_example(example),
             c.status: status_html("A finished result of this pair. Press Paint to watch it form."),
             c.plot: None,
@@ -932,6 +958,7 @@ class Handlers:
         """Say beside Paint what the second painting does; a share means nothing where a part is marked for it."""
         c = self.components
         path, is_marked = file_path(second_painting), bool(_mask_path(session, photo, region))
+        session.desk = session.desk._replace(second_painting=path)
         name = html.escape(style_name(path)) if path else ""
         said = ""
         if path:
@@ -958,6 +985,7 @@ class Handlers:
         name = example_name(path, "style")
         if path and not name:
             session.own_painting = path
+        session.desk = session.desk._replace(painting=path)
         tiles = style_tiles(session.own_painting)
         chosen = next((i for i, tile in enumerate(tiles) if tile.picture and Path(tile.picture).stem == name), None)
         return tiles_value(tiles, len(tiles) - 1 if path and not name else chosen)
@@ -1055,11 +1083,13 @@ class Handlers:
 
     def forget_paintings(self, session: Session, event: gr.EventData) -> Changes:
         """Paintings are to be forgotten: delete them from the server, too, and if all are, show none of the visit's."""
-        ids, current = read_event(event, "ids"), session.current
+        ids = read_event(event, "ids")
         VISITS.forget_results({id for id in ids if isinstance(id, str)} if isinstance(ids, list) else set(), session)
         c = self.components
         if not read_event(event, "all"):
-            return gr.skip() if session.current is current or session.running else self._show_nothing(session)
+            # Another tab may have forgotten it before this one.
+            shows_it = session.has_forgotten_current and not session.running
+            return self._show_nothing(session) if shows_it else gr.skip()
         no_wall = {c.wall_part: gr.update(visible=False), c.try_styles: gr.update(interactive=not session.running)}
         if session.sketches:
             session.sketches.stop("Forgotten.")
@@ -1070,7 +1100,7 @@ class Handlers:
     def _show_nothing(self, session: Session) -> Changes:
         """Show the page as it was before anything was painted."""
         c = self.components
-        session.current = None
+        session.current, session.has_forgotten_current = None, False
         return {
             c.save_all: gr.update(visible=len(session.results) > 1),
             **self._offer_files(None),
@@ -1131,8 +1161,7 @@ class Handlers:
         if found is not session:  # Gradio lets a state that was set expire
             changes[self.components.session] = found
         if query and not (is_reload and found.desk.photo):
-            if found.run:
-                found.run.control.stop()  # nobody would see how it goes
+            found.leave_run()
             if found.sketches:
                 found.sketches.stop("Ended, since a link was opened.")
             changes[self.components.link_query] = query
@@ -1143,8 +1172,8 @@ class Handlers:
     def return_to_visit(self, session: Session) -> Changes:
         """The page of a visit was loaded again: show what it showed."""
         c, desk, current = self.components, session.desk, session.current
-        was_lost = session.running and not session.run
-        session.running = bool(session.run and not session.run.is_over)
+        was_lost = session.lost_place = session.running and not session.run
+        session.running, session.beginning = bool(session.run and not session.run.is_over), None
         VISITS.keep(session)
         # A file may have been deleted meanwhile, to make room.
         session.results = [result for result in session.results if result.is_whole]
@@ -1180,6 +1209,8 @@ class Handlers:
         yield gr.skip()
         if session.current and not session.run and not session.running:  # its run may just have ended
             shown = self._show_result(session.current)
+            if session.lost_place:
+                shown[c.status] = status_html(LOST_PLACE, is_error=True)
             yield {part: shown[part] for part in (c.viewer, c.status, c.plot)}
         elif session.run:
             yield from self._show_on_page(session, self._show_run(session, session.run))

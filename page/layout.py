@@ -12,7 +12,7 @@ import gradio as gr
 from styletransfer.settings import LIKENESS, PRESETS
 
 from .config import ServerConfig
-from .controls import CONTROLS, LIVE_CONTROLS, control, name_likeness
+from .controls import CONTROLS, control, name_likeness
 from .drop_zones import ACCEPTED, ENDINGS, GIVE_FILES_TO_UPLOADS, drop_zone, upload_of
 from .examples import EXAMPLES, FIRST_EXAMPLE, example_tiles, examples, sample_tiles, style_tiles
 from .handlers import RESTARTED, Components, Handlers
@@ -393,7 +393,7 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     c.wall.select(
         handlers.choose_sketch,
         [c.session, c.photo, c.second_painting],
-        [*starting, c.photo, c.painting],
+        [*starting, c.photo, c.painting, *masks],
         **raw,
         **at_once,
     )
@@ -401,7 +401,7 @@ def connect_events(page: gr.Blocks, c: Components, handlers: Handlers) -> None:
     c.stop.click(handlers.stop_run, c.session, **at_once)
     c.pause.click(handlers.toggle_pause, c.session, c.pause, **at_once)
     steering: list[Any] = [c.session, *settings]
-    for name in LIVE_CONTROLS:
+    for name in CONTROLS:  # a run takes over what it can; all of them are remembered for a reload
         c.controls[name].input(handlers.steer, steering, trigger_mode="always_last", **raw, **at_once)
     α = c.controls["content_weight"]
     turned = c.likeness.input(handlers.turn_likeness, c.likeness, α, **at_once)

@@ -36,7 +36,7 @@
     database.onclose = () => refuse(); // the visitor has cleared the browser's data
     database.onversionchange = () => database.close();
     tabs = new BroadcastChannel("paintings");
-    tabs.onmessage = ({ data: forgotten }) => forgotten ? forgetHere(forgotten) : readAgain();
+    tabs.onmessage = ({ data: forgotten }) => forgotten ? forgetHere(forgotten.ids, forgotten.all) : readAgain();
   }
 
   function refuse() {
@@ -74,20 +74,20 @@
     });
   }
 
-  function forget(ids) {
+  function forget(ids, all) {
     inTurn(async () => {
       if (database) {
         await write((paintings) => { for (const id of ids) paintings.delete(id); });
-        tabs.postMessage(ids);
+        tabs.postMessage({ ids, all });
       }
-      forgetHere(ids);
+      forgetHere(ids, all);
     });
   }
 
-  function forgetHere(ids) {
+  function forgetHere(ids, all) {
     for (const id of ids) records.delete(id);
     sentence = "";
-    trigger("clear", { ids, all: !records.size }); // each tab has a visit of its own on the server
+    trigger("clear", { ids, all }); // each tab has a visit of its own on the server
     show();
   }
 
@@ -106,7 +106,7 @@
     tile.addEventListener("click", () => {
       if (!isForgetting) return trigger("select", { record });
       done.focus(); // the tile, which has it, will be gone
-      forget([record.id]);
+      forget([record.id], false);
     });
     const item = make("li", {}, tile);
     item.dataset.id = record.id;
@@ -150,7 +150,7 @@
 
   begin.addEventListener("click", () => choose(true));
   done.addEventListener("click", () => choose(false));
-  all.addEventListener("click", () => { choose(false); forget([...records.keys()]); });
+  all.addEventListener("click", () => { choose(false); forget([...records.keys()], true); });
   section.addEventListener("keydown", (event) => event.key === "Escape" && isForgetting && choose(false));
   document.addEventListener("visibilitychange", () => document.hidden || readAgain());
   offer();

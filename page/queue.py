@@ -77,14 +77,14 @@ class Queue:
         self._waiting: list[Entry] = []
         self._changed = threading.Condition()
 
-    def join(self, seconds_left: Callable[[], float | None]) -> Entry:
-        """Enter at the end. Raises QueueFullError.
+    def join(self, seconds_left: Callable[[], float | None], *, has_had_turn: bool = False) -> Entry:
+        """Enter at the end. Raises QueueFullError, but not for one who `has_had_turn` and has more to be painted.
 
         `seconds_left` estimates how much of the entry's turn is to come, all of it while it waits; None: not known.
         """
         entry = Entry(self, seconds_left)
         with self._changed:
-            if len(self._waiting) >= self.max_waiting + len(self._idle()):
+            if not has_had_turn and len(self._waiting) >= self.max_waiting + len(self._idle()):
                 people = "1 person waits" if self.max_waiting == 1 else f"{self.max_waiting} people wait"
                 raise QueueFullError(f"This page is busy, and {people} already: try again in a minute.")
             self._waiting.append(entry)

@@ -168,9 +168,9 @@ class Run(Watched[Update]):
         self._entry: Entry | None = None
         self._began = math.inf
 
-    def start(self) -> None:
-        """Begin in the background, as soon as its turn comes. Raises QueueFullError."""
-        self._entry = QUEUE.join(self._estimate_seconds_left)
+    def start(self, *, has_had_turn: bool = False) -> None:
+        """Begin in the background, as soon as its turn comes. Raises QueueFullError: see Queue.join."""
+        self._entry = QUEUE.join(self._estimate_seconds_left, has_had_turn=has_had_turn)
         RUNS.add(self)
         # Where the GPU is shared, the visitor's quota is found by the context of the call.
         threading.Thread(target=copy_context().run, args=(self._paint,), daemon=True).start()
@@ -192,8 +192,7 @@ class Run(Watched[Update]):
         assert self._entry
         try:
             if not self._wait_for_turn():
-                self.was_abandoned = self.is_abandoned
-                self._outcome = "left" if self.was_abandoned else "stopped"
+                self._leave_unpainted()
                 return
             with self._changed:
                 self.has_begun, self._began = True, time.monotonic()
@@ -211,6 +210,11 @@ class Run(Watched[Update]):
             log_job(self.request.settings.size, self._preset, self._seconds, steps, self._outcome)
             self.control.forget()
             self._end()
+
+    def _leave_unpainted(self) -> None:
+        """It has no picture and no turn any more: the visitor has stopped it, or left."""
+        self.has_begun, self.was_abandoned = False, self.is_abandoned
+        self._outcome = "left" if self.was_abandoned else "stopped"
 
     def _wait_for_turn(self) -> bool:
         """Wait for a painter; returns False if the visitor stops or leaves first."""
@@ -236,6 +240,11 @@ class Run(Watched[Update]):
             metrics.PAINTERS_LOST.inc()
             if not last:
                 return self._find_another_painter(request, entry)
+        except gr.Error:  # it has its sentence
+            raise
+        except Exception:  # what it has painted so far is saved
+            log.exception("a run failed")
+            last = Failure("Something went wrong on the server: try once more.", expected=False)
         if last:
             self._end_with(last)
         return None
@@ -244,8 +253,11 @@ class Run(Watched[Update]):
         """Wait for a painter; returns what it is to paint, or None if the visitor stops or leaves first."""
         entry.change_painter()
         has_turn, latest = self._wait_for_turn(), self._latest
+        if not latest and not has_turn:
+            self._leave_unpainted()
+            return None
         if not latest:
-            return request if has_turn else None
+            return request
         if has_turn:
             try:
                 rest = go_on_from(latest, request)

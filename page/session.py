@@ -53,6 +53,8 @@ class Session:
     token: str = ""  # by which its tab finds it again
     is_open: bool = False  # whether a page has opened it: not that of a program, nor one from before a restart
     running: bool = False
+    beginning: RunControl | None = None  # of a run that was asked for and is not in the queue yet
+    lost_place: bool = False  # whether the last press on Paint was lost with the page before
     wants_next: bool = False  # whether to paint once more, with what the page then shows
     offered: str = ""  # what the style is called that was pressed during a run, with the photo if that is another one
     follows: bool = False  # whether the run that is on follows one of which a picture is kept
@@ -65,7 +67,9 @@ class Session:
     sketches: Sketches | None = None  # on the wall
     results: list[SavedResult] = field(default_factory=list)
     stems: set[str] = field(default_factory=set)  # of all results, the deleted ones included
+    unsent: list[SavedResult] = field(default_factory=list)  # those that no browser has been told of
     current: SavedResult | None = None  # More continues this one
+    has_forgotten_current: bool = False  # whether a picture was, which the page may still show
     edits: list[str] = field(default_factory=list)  # files that were made from a photo: turned, cropped, masks
     before_edit: dict[str, tuple[str | None, ...]] = field(default_factory=dict)  # the photo and masks before, by photo
     photo_on_editor: str = ""  # which crop or brush was opened for last
@@ -93,11 +97,21 @@ class Session:
         self._control = RunControl(Path(tempfile.mkdtemp(dir=self.folder)))
         return self._control
 
+    def leave_run(self) -> None:
+        """Stop the run that is on, or about to begin, and forget those that were to follow: nobody sees them."""
+        if self.running:
+            self.control.stop()
+        if self.run:
+            self.run.control.stop()
+        self.run, self.beginning, self.running = None, None, False
+        self.wants_next, self.follows, self.offered = False, False, ""
+        self.photos, self.photo_count, self.failures = [], 0, []
+
     def add(self, result: SavedResult) -> None:
         """Add a result and, if there are more than MAX_RESULTS, delete the oldest."""
-        self.current = result
-        self.stems.add(result.name.stem)
+        self.current, self.has_forgotten_current = result, False
         self.results.append(result)
+        self.unsent.append(result)
         if len(self.results) > MAX_RESULTS:
             self.results.pop(0).delete()
 
@@ -107,8 +121,9 @@ class Session:
             if result.id in ids:
                 result.delete()
         self.results = [result for result in self.results if result.id not in ids]
+        self.unsent = [result for result in self.unsent if result.id not in ids]
         if self.current and self.current.id in ids:
-            self.current = None
+            self.current, self.has_forgotten_current = None, True
 
     def add_edit(self, path: str) -> None:
         """Add a file of photo_tools. If more than MAX_EDITS of them are not needed, delete the oldest."""
@@ -124,11 +139,11 @@ class Session:
     @property
     def files(self) -> set[str]:
         """The files that this visit needs: what it would paint with, and what it has painted."""
-        desk = self.desk
-        results = [*self.results, *([self.current] if self.current else [])]
+        desk, current, sketches = self.desk, self.current, self.sketches  # another thread may take them away
+        results = [*self.results, *([current] if current else [])]
         masks = [mask for result in results for mask in (result.keep, result.region)]
         chosen: Iterable[str | None] = (desk.photo, desk.painting, desk.second_painting, desk.keep, desk.region, *masks)
-        wall = self.sketches.files if self.sketches else set[str]()
+        wall = sketches.files if sketches else set[str]()
         return (
             {path for path in (*chosen, *self.photos) if path}
             | {path for result in results for path in result.files}
@@ -165,7 +180,7 @@ class Visits:
 
         The id is a secret of the browser that has these tabs.
         """
-        for other in (session, *list(self._sessions.values())):
+        for other in (session, *self._all()):
             for result in other.results:
                 if result.id == id and result.is_whole:
                     return result
@@ -173,8 +188,12 @@ class Visits:
 
     def forget_results(self, ids: AbstractSet[str], session: Session) -> None:
         """Delete the results with these ids, whether of `session` or of other tabs."""
-        for other in (session, *list(self._sessions.values())):
+        for other in (session, *self._all()):
             other.forget(ids)
+
+    def _all(self) -> list[Session]:
+        """All sessions, also while another thread adds one, which ends a loop over `values()` with an error."""
+        return [session for reference in self._sessions.valuerefs() if (session := reference())]
 
     def files(self) -> set[str]:
         """The files that any of these visits needs, or any run. Forgets the sessions that were not used for an hour."""
@@ -182,7 +201,7 @@ class Visits:
             if time.monotonic() - used > SECONDS_KEPT:
                 del self._kept[session]
         painted = {file for run in list(RUNS) for file in run.request.files}
-        return painted | {file for session in list(self._sessions.values()) for file in session.files}
+        return painted | {file for session in self._all() for file in session.files}
 
 
 VISITS = Visits()

@@ -90,6 +90,7 @@ class Sketches(Watched[Wall]):
     def start(self) -> None:
         """Begin in the background. Raises QueueFullError."""
         self._entry = QUEUE.join(lambda: self._remaining or DURATIONS.estimate(SKETCH, self._settings))
+        self.expect_watcher()
         # Where the GPU is shared, the visitor's quota is found by the context of the call.
         threading.Thread(target=copy_context().run, args=(self._paint_all,), daemon=True).start()
 

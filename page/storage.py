@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import errno
+import logging
 import multiprocessing
 import os
 import shutil
@@ -17,13 +18,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_STORED_BYTES = 4 << 30
 MAX_FILES = 50_000  # listing this many takes a second
+MAX_AGE = 24 * 3600.0  # seconds; the page promises it
 SECONDS_PER_CLEANUP = 10.0
 VISIT_PREFIX = "visit-"  # of the folders of visits, among those of uploads
 MAX_EMPTY_FOLDER_AGE = 600.0  # seconds; by then no file is on its way into an empty folder any more
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -56,16 +59,21 @@ def keep_room(folder: Path, find_needed: Callable[[], AbstractSet[str]]) -> None
     def clean_up() -> None:
         while True:
             time.sleep(SECONDS_PER_CLEANUP)
-            with suppress(OSError):  # a folder was deleted meanwhile, together with its session
+            try:
                 make_room(folder, find_needed())
+            except OSError:
+                pass  # a folder was deleted meanwhile, together with its session
+            except Exception:
+                log.exception("a cleanup failed")  # the next one may go well
 
     threading.Thread(target=clean_up, daemon=True).start()
 
 
 def make_room(folder: Path, needed: AbstractSet[str] = frozenset()) -> None:
-    """Delete the oldest files below `folder` while there are too many, or while too little of the disk is free.
+    """Delete files below `folder` that are a day old, and the oldest ones while there are too many or the disk is full.
 
-    Those that are `needed` go last. Gradio stores each upload in a folder of its own; empty ones are deleted as well.
+    Of the others, those that are `needed` go last. Gradio stores each upload in a folder of its own; empty ones are
+    deleted as well.
     """
     files = list[tuple[bool, float, int, str]]()
     for parent, _, names in os.walk(folder):
@@ -74,6 +82,12 @@ def make_room(folder: Path, needed: AbstractSet[str] = frozenset()) -> None:
             with suppress(FileNotFoundError):  # its session has just ended
                 status = os.stat(path)
                 files.append((path in needed, status.st_mtime, status.st_size, path))
+    too_old = time.time() - MAX_AGE
+    for _, changed, _, path in files:
+        if changed < too_old:
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+    files = [file for file in files if file[1] >= too_old]
     stored = sum(size for *_, size, _ in files)
     max_stored = min(MAX_STORED_BYTES, (stored + shutil.disk_usage(folder).free) // 2)
     files.sort(reverse=True)
@@ -101,12 +115,22 @@ class DiskErrors:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
+        has_begun = False
+
+        async def send_on(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        async def answer(sentence: str, status: int) -> None:
+            if not has_begun:  # else the browser has the head of another answer, and sees that it breaks off
+                await PlainTextResponse(sentence, status)(scope, receive, send)
+
         try:
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, send_on)
         except FileNotFoundError:
-            await PlainTextResponse("This file is no longer on the server.", 404)(scope, receive, send)
+            await answer("This file is no longer on the server.", 404)
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
-            message = "The disk of this server is full: try again later, or use one of the page's examples."
-            await PlainTextResponse(message, 507)(scope, receive, send)
+            await answer("The disk of this server is full: try again later, or use one of the page's examples.", 507)

@@ -89,7 +89,12 @@ document.addEventListener("keydown", ({ key }) => key === "Escape" && figure.mat
 // The picture itself, through the share sheet of a phone, or else as a copy.
 share.addEventListener("click", async () => {
   const { url } = props.value.picture;
-  const blob = await (await fetch(url)).blob();
+  const response = await fetch(url).catch(() => ({ ok: false }));
+  if (!response.ok) {
+    caption.textContent = "The picture did not come from the server: try again, or save it with a long press.";
+    return;
+  }
+  const blob = await response.blob();
   const file = new File([blob], decodeURIComponent(url.split("/").pop()), { type: blob.type });
   try {
     if (navigator.canShare?.({ files: [file] })) {

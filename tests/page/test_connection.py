@@ -23,7 +23,7 @@ from page.run import GRACE_SECONDS
 from page.session import VISITS, Session
 from page.weights_download import Vgg19Download
 from tests.data import PAINTING, PHOTO
-from tests.page.helpers import COMPONENTS, HANDLERS, PATIENCE, paint, positions, slider
+from tests.page.helpers import COMPONENTS, HANDLERS, PATIENCE, Pressed, paint, positions, slider, uploaded
 
 TOKEN = "0123456789abcdef" * 2
 
@@ -329,6 +329,37 @@ def test_a_press_on_paint_that_is_lost_before_it_got_a_place_is_said() -> None:
     assert COMPONENTS.status not in HANDLERS.return_to_visit(session), "once"
 
 
+def test_a_press_on_paint_that_is_lost_is_said_also_beside_the_picture_before_it(every_update: None) -> None:
+    session = Session()
+    list(paint(session, iterations=1))
+    HANDLERS.finish_run(session)
+    HANDLERS.start_more(session)
+    HANDLERS.return_to_visit(session)
+    *_, shown = HANDLERS.watch_again(session)
+    assert "press Paint again" in shown[COMPONENTS.status]
+    assert shown[COMPONENTS.viewer]
+    HANDLERS.return_to_visit(session)
+    *_, shown = HANDLERS.watch_again(session)
+    assert "press Paint again" not in shown[COMPONENTS.status], "once"
+
+
+def test_what_was_chosen_after_the_last_press_on_paint_is_there_again_after_a_reload() -> None:
+    session = Session(is_open=True)
+    HANDLERS.follow_link(session, "photo=chelsea&painting=woodcut&v=2")
+    HANDLERS.describe_second_painting(session, None, uploaded(PAINTING), None)
+    HANDLERS.mark_style(session, uploaded(PHOTO))
+    HANDLERS.steer(session, "quick", *positions(size=96, iterations=7, faces=False).values())
+    shown = HANDLERS.return_to_visit(session)
+    assert shown[COMPONENTS.second_painting] == str(PAINTING)
+    assert shown[COMPONENTS.painting] == str(PHOTO)
+    assert shown[COMPONENTS.preset] == "quick"
+    assert [shown[COMPONENTS.controls[name]] for name in ("size", "iterations", "faces")] == [96, 7, False]
+    HANDLERS.describe_second_painting(session, None, None, None)
+    assert COMPONENTS.second_painting not in HANDLERS.return_to_visit(session), "it was removed"
+    HANDLERS.show_example(session, Pressed(0))
+    assert HANDLERS.return_to_visit(session)[COMPONENTS.preset] == "balanced"
+
+
 def test_the_sentence_of_a_run_that_failed_unseen_is_shown_once_and_the_picture_before_it_stays(
     every_update: None, tmp_path: Path
 ) -> None:
@@ -406,3 +437,48 @@ def test_a_link_wins_over_the_visit_unless_the_page_is_only_loaded_again() -> No
     shown = HANDLERS.return_to_visit(fresh)
     assert (shown[COMPONENTS.photo], shown[COMPONENTS.painting]) == (str(PHOTO), str(PAINTING))
     assert HANDLERS.open_visit(Session(), token, query, False)[COMPONENTS.link_query] == query
+
+
+def test_a_link_opened_in_the_tab_of_a_run_leaves_nothing_of_it_behind(every_update: None) -> None:
+    token, session = TOKEN.replace("0", "b"), Session(is_open=True)
+    HANDLERS.open_visit(session, token, "", False)
+    updates = paint(session, iterations=40)
+    while COMPONENTS.result not in next(updates):
+        pass
+    session.photos, session.photo_count, session.wants_next = [str(PHOTO)], 2, True
+    held = session.run
+    assert held
+    HANDLERS.open_visit(Session(), token, "photo=coffee&v=2", False)
+    held.expect_end()
+    updates.close()  # type: ignore[attr-defined]
+    deadline = time.monotonic() + 20
+    while not held.is_over and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert held.is_over
+    assert (session.running, session.run, session.photos, session.wants_next) == (False, None, [], False)
+    HANDLERS.steer(session, "balanced", *positions().values())
+    list(paint(session, iterations=1))
+    assert COMPONENTS.go not in HANDLERS.finish_run(session), "the photos before are not painted"
+    records = HANDLERS.show_results(session)[COMPONENTS.strip]["records"]
+    assert len(records) == len(session.results) == 2, "the browser is told of the picture that nobody saw, too"
+    assert len(HANDLERS.show_results(session)[COMPONENTS.strip]["records"]) == 1
+
+
+def test_a_run_begun_before_the_end_of_the_last_one_is_noticed_can_be_stopped_and_steered(every_update: None) -> None:
+    session = Session()
+    list(paint(session, iterations=1))
+    HANDLERS.start_more(session)  # a style was pressed
+    changes = HANDLERS.finish_run(session)  # and only now the page hears of the end
+    assert changes[COMPONENTS.stop]["interactive"]
+    assert not changes[COMPONENTS.start]["interactive"]
+    assert session.running
+    values = positions(iterations=1).values()
+    list(HANDLERS.paint_on_page(session, uploaded(PHOTO), uploaded(PAINTING), "balanced", *values, None))
+    assert HANDLERS.finish_run(session)[COMPONENTS.start]["interactive"]
+
+
+def test_a_slider_moved_just_after_the_end_of_a_run_says_nothing_of_a_full_disk(every_update: None) -> None:
+    session = Session()
+    list(paint(session, iterations=1))
+    session.running = True  # the page has not heard of the end
+    HANDLERS.steer(session, "balanced", *positions().values())

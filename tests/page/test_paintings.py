@@ -225,6 +225,15 @@ def test_forget_all_deletes_the_pictures_of_every_tab_from_the_server() -> None:
     assert Path(stranger.results[0].file).is_file()
 
 
+def test_a_picture_that_another_tab_has_forgotten_is_no_longer_shown_when_this_one_hears_of_it() -> None:
+    mine, other = Session(), VISITS.open(TOKEN.replace("2", "e"), Session())
+    id = painted(other)["id"]
+    forget = gr.EventData(None, {"ids": [id], "all": False})
+    assert COMPONENTS.viewer not in HANDLERS.forget_paintings(mine, forget)
+    assert not HANDLERS.forget_paintings(other, forget)[COMPONENTS.viewer]["is_own"]
+    assert COMPONENTS.viewer not in HANDLERS.forget_paintings(other, forget), "once"
+
+
 # In a browser
 
 

@@ -415,3 +415,42 @@ def test_a_picture_that_is_shown_stays_when_its_painter_is_lost_and_the_disk_is_
     assert "Stopped" in status(last)
     assert "no other can go on: the disk is full" in status(last)
     assert last[COMPONENTS.result]
+
+
+class BrokenPainter(Painter):
+    """Has an error of its own after its first update."""
+
+    def paint(self, request: Request) -> Iterator[Update]:
+        yield self.update(request, 1, None)
+        raise ZeroDivisionError
+
+
+def test_a_picture_that_is_shown_is_saved_when_its_painter_has_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "QUEUE", Queue(BrokenPainter()))
+    session = Session()
+    *_, last = paint(session)
+    assert "Stopped" in status(last)
+    assert "Something went wrong on the server: try once more." in status(last)
+    assert session.results and Path(session.results[0].file).is_file()
+
+
+class AbsentPainter(Painter):
+    """Is lost before its first update."""
+
+    def paint(self, request: Request) -> Iterator[Update]:
+        raise PainterLostError
+        yield
+
+
+def test_stop_leaves_the_queue_also_where_the_painter_was_lost_before_the_first_picture(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "page")
+    monkeypatch.setattr(run, "QUEUE", Queue(AbsentPainter()))
+    session = Session()
+    updates = paint(session)
+    assert "You are next" in status(next(changes for changes in updates if "You are next" in str(changes)))
+    HANDLERS.stop_run(session)
+    *_, last = updates
+    assert "You left the queue. Nothing was painted." in status(last)
+    assert "outcome=stopped" in caplog.text

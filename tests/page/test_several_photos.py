@@ -12,8 +12,11 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
+from page import run
 from page.examples import content_path
+from page.queue import Queue, QueueFullError
 from page.session import MAX_RESULTS, VISITS, Session
+from page.worker import LocalPainter
 from tests.data import PAINTING
 from tests.page.helpers import COMPONENTS, HANDLERS, only_desktop, positions, uploaded
 
@@ -57,6 +60,40 @@ def test_several_photos_are_painted_one_after_the_other_and_a_bad_file_costs_onl
         assert files.namelist() == [f"{result.name.stem}.png" for result in session.results]
         with files.open(files.namelist()[1]) as file, Image.open(file) as picture:
             assert max(picture.size) == 64
+
+
+def test_all_photos_are_painted_although_others_have_filled_the_queue_meanwhile(
+    photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = Queue(LocalPainter(), max_waiting=1)
+    monkeypatch.setattr(run, "QUEUE", queue)
+    session, crowd = Session(is_open=True), list[Any]()
+    updates = paint_all(session, choose(session, [photos[0], photos[2]]))
+    next(changes for changes in updates if COMPONENTS.viewer in changes)
+    crowd = [queue.join(lambda: 1.0)]
+    for changes in updates:
+        if COMPONENTS.go in changes:  # before the second photo
+            assert crowd[0].wait_for_turn(5)
+            crowd.append(queue.join(lambda: 1.0))
+            with pytest.raises(QueueFullError):
+                queue.join(lambda: 1.0)
+        elif len(crowd) == 2 and "before you" in str(changes.get(COMPONENTS.status)):
+            for entry in crowd:
+                entry.leave()
+    assert len(session.results) == 2
+
+
+def test_saving_all_once_more_does_not_cut_off_the_file_that_is_on_its_way(photos: list[Path]) -> None:
+    session = Session(is_open=True)
+    list(paint_all(session, choose(session, photos[:1])))
+    packed = Path(HANDLERS.pack_results(session)[COMPONENTS.zip_file])
+    with packed.open("rb") as on_its_way:
+        list(paint_all(session, choose(session, [photos[2]])))
+        HANDLERS.pack_results(session)
+        with zipfile.ZipFile(on_its_way) as files:
+            assert len(files.namelist()) == 1
+            assert files.testzip() is None
+    assert [path.name for path in session.folder.glob("paintings*")] == ["paintings.zip"]
 
 
 def test_stop_ends_the_photos_that_wait_too(photos: list[Path]) -> None:

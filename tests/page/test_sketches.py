@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from page import run, sketches, worker
+from page import handlers, run, sketches, worker
 from page.examples import styles
 from page.queue import QUEUE, Durations, Queue
 from page.session import VISITS, Session
+from page.status import NOTHING_PAINTED
 from page.worker import Failure, LocalPainter, Request, RunControl, RunEnd, Update
 from styletransfer import PRESETS
 from tests.data import PAINTING, PHOTO
@@ -266,6 +267,42 @@ def test_a_press_on_a_sketch_paints_its_photo_in_its_style(painter: Painter) -> 
     assert changes[COMPONENTS.go]
     session.running = False
     assert COMPONENTS.photo not in HANDLERS.choose_sketch(session, uploaded(PHOTO), None, Pressed(6))
+
+
+def test_a_press_on_a_sketch_of_another_photo_brings_back_the_marks_it_was_sketched_with(
+    painter: Painter, tmp_path: Path
+) -> None:
+    session, mask = Session(is_open=True), tmp_path / "mask.png"
+    Image.new("L", (32, 24), 255).save(mask)
+    session.masks[str(mask)] = str(PHOTO)
+    HANDLERS.try_styles(session, uploaded(PHOTO), uploaded(mask), "balanced", *positions().values(), None, None)
+    last(session)
+    changes = HANDLERS.choose_sketch(session, uploaded(PAINTING), None, Pressed(6))
+    assert changes[COMPONENTS.photo] == str(PHOTO)
+    assert changes[COMPONENTS.keep] == session.desk.keep == str(mask)
+    assert changes[COMPONENTS.region] is None
+
+
+def test_sketches_whose_page_never_comes_to_watch_them_end(painter: Painter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handlers, "GRACE_SECONDS", 0.1)
+    session = Session()
+    painter.waits_at = 1
+    press(session)
+    assert session.sketches
+    wait_until(lambda: session.sketches and session.sketches.is_over)
+    assert session.sketches.wall.painted == 1
+
+
+def test_forgetting_a_single_painting_leaves_the_sketches(painter: Painter) -> None:
+    session = Session()
+    press(session)
+    last(session)
+    list(paint(session))
+    id = session.results[0].id
+    changes = HANDLERS.forget_paintings(session, gr.EventData(None, {"ids": [id], "all": False}))
+    assert changes[COMPONENTS.status] == NOTHING_PAINTED
+    assert COMPONENTS.wall_part not in changes
+    assert session.sketches
 
 
 def test_a_press_on_a_sketch_during_a_run_offers_to_paint_it_next(painter: Painter) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import errno
 import io
+import itertools
 import os
 import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import types
 from collections.abc import Iterator
@@ -26,6 +29,7 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 from playwright.sync_api import Browser, expect
 from starlette.testclient import TestClient
+from starlette.types import Message, Receive, Scope, Send
 
 from page import (
     results,
@@ -140,6 +144,33 @@ def test_a_disk_that_fills_up_during_a_run_costs_no_picture(small_disk: tuple[st
     page.close()
 
 
+TODAY = time.time() - 3600
+
+
+def test_a_file_that_is_a_day_old_is_deleted_as_the_page_promises_even_if_a_visitor_needs_it(tmp_path: Path) -> None:
+    for name, age in (("yesterday", 24.1), ("today", 23.9)):
+        file = tmp_path / "visit-1" / f"{name}.png"
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"x")
+        os.utime(file, (time.time() - 3600 * age,) * 2)
+    storage.make_room(tmp_path, {str(file) for file in tmp_path.rglob("*.png")})
+    assert [path.name for path in tmp_path.rglob("*.png")] == ["today.png"]
+
+
+def test_a_cleanup_that_fails_does_not_end_the_cleanups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "SECONDS_PER_CLEANUP", 0.001)
+    calls, is_well = itertools.count(), threading.Event()
+
+    def find_needed() -> set[str]:
+        if next(calls) == 0:
+            raise RuntimeError("dictionary changed size during iteration")
+        is_well.set()
+        return set()
+
+    storage.keep_room(tmp_path, find_needed)
+    assert is_well.wait(20)
+
+
 @pytest.mark.parametrize(("limit", "most"), [("MAX_STORED_BYTES", 3500), ("MAX_FILES", 3)])
 def test_the_files_of_many_visits_stay_within_a_limit_and_the_newest_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, most: int
@@ -148,7 +179,7 @@ def test_the_files_of_many_visits_stay_within_a_limit_and_the_newest_stay(
         file = tmp_path / f"visit-{number}" / "photo.png"
         file.parent.mkdir()
         file.write_bytes(bytes(1000))
-        os.utime(file, (number, number))
+        os.utime(file, (TODAY + number,) * 2)
     monkeypatch.setattr(storage, limit, most)
     storage.make_room(tmp_path)
     assert sorted(path.parent.name for path in tmp_path.rglob("*.png")) == ["visit-7", "visit-8", "visit-9"]
@@ -157,7 +188,7 @@ def test_the_files_of_many_visits_stay_within_a_limit_and_the_newest_stay(
 def test_the_files_that_a_visitor_needs_are_deleted_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(10):
         (tmp_path / f"{number}.png").write_bytes(bytes(1000))
-        os.utime(tmp_path / f"{number}.png", (number, number))
+        os.utime(tmp_path / f"{number}.png", (TODAY + number,) * 2)
     monkeypatch.setattr(storage, "MAX_STORED_BYTES", 3500)
     storage.make_room(tmp_path, {str(tmp_path / "0.png"), str(tmp_path / "1.png")})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.png", "1.png", "9.png"]
@@ -202,7 +233,7 @@ def test_where_the_disk_is_nearly_full_half_of_the_rest_stays_free(
 ) -> None:
     for number in range(10):
         (tmp_path / f"{number}.png").write_bytes(bytes(1000))
-        os.utime(tmp_path / f"{number}.png", (number, number))
+        os.utime(tmp_path / f"{number}.png", (TODAY + number,) * 2)
     monkeypatch.setattr(storage.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=2000))
     storage.make_room(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{number}.png" for number in range(4, 10)]
@@ -319,3 +350,20 @@ def test_a_file_that_is_deleted_just_when_it_is_asked_for_is_answered_in_a_sente
     answer = TestClient(storage.DiskErrors(send_deleted_file)).get("/image.jpeg")
     assert answer.status_code == 404
     assert answer.text == "This file is no longer on the server."
+
+
+def test_a_file_that_is_deleted_after_the_head_of_the_answer_breaks_off_without_a_second_head() -> None:
+    async def send_head_of_deleted_file(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise FileNotFoundError("image.jpeg")
+
+    sent = list[str]()
+
+    async def send(message: Message) -> None:
+        sent.append(message["type"])
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    asyncio.run(storage.DiskErrors(send_head_of_deleted_file)({"type": "http"}, receive, send))
+    assert sent == ["http.response.start"]
