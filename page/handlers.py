@@ -761,6 +761,7 @@ class Handlers:
         """Show how the wall fills, until it is full or the visitor stops it."""
         sketches = session.sketches
         said: Changes = {}
+        yield gr.skip()  # of a generator that yields nothing, Gradio empties all outputs
         if not sketches:
             return
         for _ in sketches.watch():

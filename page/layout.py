@@ -202,7 +202,7 @@ def create_components(config: ServerConfig) -> Components:
                         [(name.capitalize(), name) for name in LIKENESS],
                         value=name_likeness(preset_settings.content_weight),
                         label="Likeness",
-                        info="Works while it paints.",
+                        info="Works while it paints. Afterwards, press Paint again.",
                         elem_id="likeness",
                     )
                     add_controls("stroke", "colours")

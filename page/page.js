@@ -55,6 +55,19 @@ window.visit = (() => {
     showSecondPart(true);
     document.getElementById("second-part").scrollIntoView();
   });
+  /* What is drawn on the photo counts: Paint takes it first, as "Done" and "Use this part" do. */
+  addEventListener("click", async (event) => {
+    const button = event.target.closest?.("#paint, #surprise, #try-styles");
+    const findTake = () => document.querySelector("#take-marks, #use-part");
+    if (!button || !findTake()) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    findTake().click();
+    for (let waited = 0; findTake() && waited < 10_000; waited += 50) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    if (!findTake()) setTimeout(() => button.click(), 100); // else a sentence says why
+  }, true);
   addEventListener("pagehide", () => reloading || tell("leave"));
   addEventListener("pageshow", (event) => event.persisted && location.reload()); // its connections are gone
 

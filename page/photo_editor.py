@@ -319,7 +319,7 @@ def build_photo_editor(
     with gr.Column(visible=False, elem_id="crop-panel") as crop_panel:
         crop_box = _editor("crop", CROP_HTML)
         with gr.Row():
-            use_part = gr.Button("Use this part", variant="primary", **tool)
+            use_part = gr.Button("Use this part", variant="primary", elem_id="use-part", **tool)
             cancel_crop = gr.Button("Cancel", **tool)
     with gr.Column(visible=False, elem_id="keep-panel") as keep_panel:
         gr.Markdown(
@@ -328,7 +328,7 @@ def build_photo_editor(
         )
         brush = _editor("keep", KEEP_HTML)
         with gr.Row():
-            done = gr.Button("Done", variant="primary", **tool)
+            done = gr.Button("Done", variant="primary", elem_id="take-marks", **tool)
             cancel_keep = gr.Button("Cancel", **tool)
     keep = gr.Image(visible=False, label="Mask")
     region = gr.Image(visible=False, label="Region")

@@ -15,6 +15,7 @@ function press(index) {
   trigger("select", { index, value: tiles[index].name });
 }
 
+let shown;  // the tile that was chosen when it was drawn last
 function draw() {
   const { tiles, chosen } = props.value;
   while (row.children.length > tiles.length) row.lastChild.remove();
@@ -35,6 +36,13 @@ function draw() {
     const image = Object.assign(new Image(), { alt: "", loading: "lazy", src: picture?.url ?? "" });
     frame.replaceChildren(picture ? image : "+");
   });
+  // A row that scrolls, on a phone, shows the one that is chosen.
+  if (row.children[chosen] && chosen !== shown) {
+    const [tile, view] = [row.children[chosen], row].map((part) => part.getBoundingClientRect());
+    const isInSight = tile.left >= view.left && tile.right <= view.right;
+    if (!isInSight) row.scrollLeft += tile.left - view.left - (view.width - tile.width) / 2;
+  }
+  shown = chosen;
 }
 
 draw();

@@ -194,7 +194,7 @@ def load(name: str = "auto", vgg19_file: Path | None = None, precision: str = "a
     if file is None and name == "vgg19":
         raise WeightsError(f"The {missing}: download them first, or choose vgg16.")
     if file is None:
-        told = "Painted with VGG-16, which comes with this program: VGG-19 (548 MB) is not on this machine."
+        told = "Painted with VGG-16, the smaller of two networks: VGG-19 (548 MB) is not on this machine."
         return vgg16(precision), told
     try:
         return vgg19(file, precision), ""

@@ -175,6 +175,7 @@ def test_a_reload_shows_photo_painting_sliders_picture_and_strip_again(page: Pag
     expect(slider(page, "content_weight")).to_have_value("2.5")
     expect(slider(page, "size")).to_have_value("64")
     expect(page.locator("#strip img")).to_have_count(1)
+    expect(page.locator("#try-styles")).to_have_text("Try all styles")
     page.get_by_role("button", name="More").click()
     expect(page.locator("#status")).to_contain_text("of 20", timeout=PATIENCE)
 

@@ -18,7 +18,17 @@ from page.pictures import to_data_url
 from page.session import Session
 from styletransfer import images, metadata
 from tests.data import PAINTING, PHOTO, ROOT
-from tests.page.helpers import COMPONENTS, HANDLERS, PATIENCE, SMALL, fail_on_errors, more, slider, uploaded
+from tests.page.helpers import (
+    COMPONENTS,
+    HANDLERS,
+    PATIENCE,
+    SMALL,
+    fail_on_errors,
+    more,
+    open_second_part,
+    slider,
+    uploaded,
+)
 
 ASTRONAUT = ROOT / "examples" / "content" / "astronaut.jpg"
 EDITOR = COMPONENTS.photo_editor
@@ -330,6 +340,39 @@ def test_what_is_painted_over_stays_nearer_to_the_photo_and_another_photo_forget
     visitor.locator("#faces input").check()
     expect(visitor.locator("#kept")).to_contain_text("1 face found: it stays more like your photo.")
     expect(visitor.get_by_alt_text("The photo with its faces marked")).to_be_visible()
+
+
+@pytest.mark.slow
+def test_paint_takes_the_crop_and_the_marks_that_are_still_open(visitor: Page) -> None:
+    open_second_part(visitor)
+    visitor.locator("#second-styles .tile").nth(6).click()
+    expect(visitor.locator("#second-text")).to_be_visible()
+    visitor.locator("#keep-parts").click()
+    canvas = visitor.locator("#keep-editor canvas")
+    expect(canvas).to_be_visible()
+    visitor.wait_for_timeout(1000)  # until it has scrolled there
+    for button in ("#take-marks", "#paint"):
+        assert visitor.locator(button).evaluate(
+            """button => { const { left, top, width, height } = button.getBoundingClientRect();
+                           const seen = document.elementFromPoint(left + width / 2, top + height / 2);
+                           return button === seen || button.contains(seen); }"""
+        ), f"{button} is covered"
+    drag(visitor, canvas, (0.2, 0.1), (0.2, 0.9))
+    slider(visitor, "size").fill("64")
+    slider(visitor, "iterations").fill("2")
+    slider(visitor, "iterations").press("Tab")
+    visitor.locator("#paint").click()
+    expect(canvas).to_have_count(0)
+    expect(visitor.locator("#kept")).to_contain_text("These parts are kept.")
+    expect(visitor.locator("#status")).to_contain_text("Step 2 of 2")
+    before = address_of_photo(visitor)
+    visitor.locator("#crop").click()
+    part = visitor.locator("#crop-editor .part")
+    expect(part).to_be_visible()
+    visitor.locator("#paint").click()
+    wait_for_other_photo(visitor, before)
+    expect(part).to_have_count(0)
+    expect(visitor.locator("#strip li")).to_have_count(2)
 
 
 @pytest.mark.slow
