@@ -138,7 +138,7 @@ class Components:
     finished_picture: gr.Image  # of /paint, never shown
 
 
-NAMING = threading.Lock()
+NAMING = threading.Lock()  # results: a program may have several runs, which end at the same time
 
 
 @contextmanager
@@ -519,7 +519,7 @@ class Handlers:
     def _save_result(self, session: Session, run: Run, update: Update, settings: Settings) -> str:
         """Save the picture's files for the visit; if one of them cannot be, return a sentence that says so."""
         try:
-            with NAMING:  # a program may have several runs, which end at the same time
+            with NAMING:
                 name = name_result(run.request.photo, run.request.paintings, session.stems)
                 session.stems.add(name.stem)
             result = SavedResult.save(

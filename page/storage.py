@@ -81,13 +81,10 @@ def make_room(folder: Path, needed: AbstractSet[str] = frozenset()) -> None:
             path = os.path.join(parent, name)
             with suppress(FileNotFoundError):  # its session has just ended
                 status = os.stat(path)
-                files.append((path in needed, status.st_mtime, status.st_size, path))
-    too_old = time.time() - MAX_AGE
-    for _, changed, _, path in files:
-        if changed < too_old:
-            with suppress(FileNotFoundError):
-                os.unlink(path)
-    files = [file for file in files if file[1] >= too_old]
+                if time.time() - status.st_ctime > MAX_AGE:  # since it came here: a copy may have an older mtime
+                    os.unlink(path)
+                else:
+                    files.append((path in needed, status.st_mtime, status.st_size, path))
     stored = sum(size for *_, size, _ in files)
     max_stored = min(MAX_STORED_BYTES, (stored + shutil.disk_usage(folder).free) // 2)
     files.sort(reverse=True)

@@ -144,17 +144,18 @@ def test_a_disk_that_fills_up_during_a_run_costs_no_picture(small_disk: tuple[st
     page.close()
 
 
-TODAY = time.time() - 3600
-
-
-def test_a_file_that_is_a_day_old_is_deleted_as_the_page_promises_even_if_a_visitor_needs_it(tmp_path: Path) -> None:
-    for name, age in (("yesterday", 24.1), ("today", 23.9)):
-        file = tmp_path / "visit-1" / f"{name}.png"
-        file.parent.mkdir(exist_ok=True)
-        file.write_bytes(b"x")
-        os.utime(file, (time.time() - 3600 * age,) * 2)
-    storage.make_room(tmp_path, {str(file) for file in tmp_path.rglob("*.png")})
-    assert [path.name for path in tmp_path.rglob("*.png")] == ["today.png"]
+def test_a_file_that_is_a_day_old_is_deleted_as_the_page_promises_even_if_a_visitor_needs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "visit-1" / "photo.png"
+    file.parent.mkdir()
+    file.write_bytes(b"x")
+    os.utime(file, (0, 0))  # as a copy that has kept its date
+    now = time.time()
+    for hours, stays in ((23.9, True), (24.1, False)):
+        monkeypatch.setattr(storage.time, "time", lambda hours=hours: now + 3600 * hours)
+        storage.make_room(tmp_path, {str(file)})
+        assert file.exists() is stays
 
 
 def test_a_cleanup_that_fails_does_not_end_the_cleanups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +180,7 @@ def test_the_files_of_many_visits_stay_within_a_limit_and_the_newest_stay(
         file = tmp_path / f"visit-{number}" / "photo.png"
         file.parent.mkdir()
         file.write_bytes(bytes(1000))
-        os.utime(file, (TODAY + number,) * 2)
+        os.utime(file, (number, number))
     monkeypatch.setattr(storage, limit, most)
     storage.make_room(tmp_path)
     assert sorted(path.parent.name for path in tmp_path.rglob("*.png")) == ["visit-7", "visit-8", "visit-9"]
@@ -188,7 +189,7 @@ def test_the_files_of_many_visits_stay_within_a_limit_and_the_newest_stay(
 def test_the_files_that_a_visitor_needs_are_deleted_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(10):
         (tmp_path / f"{number}.png").write_bytes(bytes(1000))
-        os.utime(tmp_path / f"{number}.png", (TODAY + number,) * 2)
+        os.utime(tmp_path / f"{number}.png", (number, number))
     monkeypatch.setattr(storage, "MAX_STORED_BYTES", 3500)
     storage.make_room(tmp_path, {str(tmp_path / "0.png"), str(tmp_path / "1.png")})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.png", "1.png", "9.png"]
@@ -233,7 +234,7 @@ def test_where_the_disk_is_nearly_full_half_of_the_rest_stays_free(
 ) -> None:
     for number in range(10):
         (tmp_path / f"{number}.png").write_bytes(bytes(1000))
-        os.utime(tmp_path / f"{number}.png", (TODAY + number,) * 2)
+        os.utime(tmp_path / f"{number}.png", (number, number))
     monkeypatch.setattr(storage.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=2000))
     storage.make_room(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{number}.png" for number in range(4, 10)]
