@@ -16,6 +16,7 @@ import threading
 import time
 import types
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -366,5 +367,8 @@ def test_a_file_that_is_deleted_after_the_head_of_the_answer_breaks_off_without_
     async def receive() -> Message:
         return {"type": "http.disconnect"}
 
-    asyncio.run(storage.DiskErrors(send_head_of_deleted_file)({"type": "http"}, receive, send))
+    with ThreadPoolExecutor() as thread:  # in this one Playwright may have a loop of asyncio
+        thread.submit(
+            asyncio.run, storage.DiskErrors(send_head_of_deleted_file)({"type": "http"}, receive, send)
+        ).result()
     assert sent == ["http.response.start"]
