@@ -111,7 +111,8 @@ class Session:
         """Add a result and, if there are more than MAX_RESULTS, delete the oldest."""
         self.current, self.has_forgotten_current = result, False
         self.results.append(result)
-        self.unsent.append(result)
+        if self.is_open:  # a program has no strip
+            self.unsent = [*self.unsent, result][-MAX_RESULTS:]
         if len(self.results) > MAX_RESULTS:
             self.results.pop(0).delete()
 

@@ -38,7 +38,7 @@ def test_a_size_that_memory_does_not_allow_is_refused_with_one_that_it_does(
     monkeypatch.setattr(memory, "available_bytes", lambda: 1.4e9)
     with pytest.raises(AppError, match=r"needs .* GB of memory, and 1\.4 GB are free") as caught:
         client.predict(**small_request(size=1024))
-    fits = int(re.findall(r"at most (\d+)", str(caught.value))[0])
+    fits = int(re.findall(r"choose size (\d+)", str(caught.value))[0])
     with Image.open(client.predict(**small_request(size=fits))[3]) as painted:
         assert max(painted.size) == fits
 

@@ -99,8 +99,11 @@ def test_closed_tabs_give_their_places_to_the_next_visitor(
         expect(tabs[0].locator("#status")).to_contain_text("Painting:")
         paint_example(tabs[1], 2000)
         expect(tabs[1].locator("#status")).to_have_text(NEXT)
-        for tab in reversed(tabs):
-            tab.context.close()
+        tabs[1].context.close()
+        deadline = time.monotonic() + 60
+        while len(RUNS) > 1 and time.monotonic() < deadline:  # a busy machine may hear of both at once
+            page.wait_for_timeout(100)
+        tabs[0].context.close()
         paint_example(page, 4)
         expect(page.locator("#status")).to_contain_text("Step 4 of 4")
     ends = [record.getMessage().split("evaluations=")[1] for record in caplog.records if "outcome=" in record.message]
