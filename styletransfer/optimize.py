@@ -278,16 +278,17 @@ class _Run:
         return x
 
     def announce(self) -> Frame:
-        """Time a tile of a print, and return a frame 0 whose last note says how much time and memory it will take."""
+        """Time two tiles of a print, and return a frame 0 whose last note says its time and memory."""
         backbone, side = self.problem.backbone, tiles.TILE_SIDE
         x = self.problem.initial_image(self.stages[0])
-        tile = nnf.interpolate(x, (side, side))
-        A = {layer: losses.moments(F) for layer, F in backbone.activations(tile, PRINT_LAYERS)}
+        sample = nnf.interpolate(x, (side, 2 * side))  # two, since one alone has no margin
+        A = {layer: losses.moments(F) for layer, F in backbone.activations(sample, PRINT_LAYERS)}
+        objective = TiledObjective(backbone, self.problem.settings, sample, [A])
         for _ in range(2):  # the first also chooses the routes of the convolutions
             tick = time.monotonic()
-            for _ in TiledObjective(backbone, self.problem.settings, tile, [A]).evaluate(tile):
+            for _ in objective.evaluate(sample):
                 pass
-        seconds_per_pixel = (time.monotonic() - tick) / side**2
+        seconds_per_pixel = (time.monotonic() - tick) / sum(tile.seen_pixels for tile in objective.tiles)
         last = self.stages[-1]
         all_tiles = tiles.cut_tiles(backbone, self.problem.shape(last.size), PRINT_LAYERS)
         self.time_left.update(last, seconds_per_pixel * sum(tile.seen_pixels for tile in all_tiles))
