@@ -25,7 +25,7 @@ Finer stages do not find again what a coarse one has lost. docs/method.md has th
 CONTENT_SCALE = 1.2e6
 """α times this is the weight of the whole content, relative to the photo's own variation: see Objective."""
 MIN_CONTENT_VARIATION = 50.0
-"""The least variation per position. A photo of one colour has none to be relative to; usual values are 250 to 2000."""
+"""The least variation per position. A photo of one colour has none to be relative to; usual values are 80 to 2100."""
 NEIGHBOURS_CONTENT_FACTOR = 2.0
 """Content weighs this many times as much beside neighbours, which otherwise move eyes and roofs."""
 KEEP_WEIGHT = 3.0

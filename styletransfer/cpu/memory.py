@@ -41,7 +41,6 @@ def trim_heap() -> None:
 BASE, PER_PIXEL, PER_PAINTING_PIXEL = 1.2e9, 2100, 700
 # Bytes of a print, where a pixel costs what objective.TiledObjective and lbfgs.LeanLBFGS keep of it.
 PRINT_BASE, PER_PRINT_PIXEL = 1.4e9, 95
-SIZE_STEP = 16  # pixels between two sizes of which the largest that fits is proposed
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
 
@@ -69,7 +68,8 @@ def check_memory(size: int, estimate: Callable[[int], float]) -> None:
     free, needed = available_bytes(), estimate(size)
     if needed <= free:
         return
-    smaller = range((size - 1) // SIZE_STEP * SIZE_STEP, int(knobs()["size"].low) - 1, -SIZE_STEP)
+    least, step = int(knobs()["size"].low), int(knobs()["size"].step)
+    smaller = range((size - 1) // step * step, least - 1, -step)
     fits = next((other for other in smaller if estimate(other) <= free), None)
     hint = f"choose size {fits}" if fits else "try again when less is going on here"
     raise SettingsError(f"Size {size} needs {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free: {hint}.")
