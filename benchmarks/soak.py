@@ -10,7 +10,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,6 +71,26 @@ def visit(url: str, number: int, folder: Path) -> str:
         return "failed: a broken file was painted" if broken else "painted"
 
 
+@contextmanager
+def start_server(temporary: Path) -> Iterator[tuple[str, int]]:
+    """Start the page as a process of its own, with its temporary files in a folder, and end it.
+
+    Yields its address, once it answers, and the number of its process.
+    """
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    command = [sys.executable, "-u", "app.py"]
+    server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+    try:
+        url = next(found[0] for line in server.stdout or () if (found := re.findall(r"http://\S+", line)))
+        Client(url, verbose=False).close()
+        yield url, server.pid
+    finally:
+        server.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(10)
+        server.kill()
+
+
 def soak(visits: int) -> tuple[float, Counter[str], list[State]]:
     """Start a server and visit it, one visit after another.
 
@@ -79,26 +100,16 @@ def soak(visits: int) -> tuple[float, Counter[str], list[State]]:
     with tempfile.TemporaryDirectory() as folder:
         temporary = Path(folder) / "temporary"
         temporary.mkdir()
-        environment = {**os.environ, "TMPDIR": str(temporary)}
-        command = [sys.executable, "-u", "app.py"]
         started = time.monotonic()
-        server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
-        try:
-            url = next(found[0] for line in server.stdout or () if (found := re.findall(r"http://\S+", line)))
-            Client(url, verbose=False).close()
+        with start_server(temporary) as (url, process):
             cold = time.monotonic() - started
             counts, states = Counter[str](), []
             for number in range(visits):
                 counts[visit(url, number, Path(folder))] += 1
                 if number + 1 in (WARM_UP_VISITS, visits // 2, visits):
                     time.sleep(2)
-                    states.append(measure_state(number + 1, server.pid, temporary))
+                    states.append(measure_state(number + 1, process, temporary))
             return cold, counts, states
-        finally:
-            server.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                server.wait(10)
-            server.kill()
 
 
 def table(counts: Counter[str], states: list[State]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import os
 import re
@@ -76,25 +77,23 @@ def test_of_twenty_programs_at_once_eight_wait_and_are_served_in_order_and_the_o
 
 
 @pytest.mark.slow
-def test_stop_and_start_fifty_times_never_computes_twice_at_once_and_grows_nothing(
-    client: Client, evaluations: Counter[str], folder: Path
+def test_stop_and_start_fifty_times_never_computes_twice_at_once_and_leaves_no_thread_and_no_open_file(
+    client: Client, evaluations: Counter[str]
 ) -> None:
-    def measure(visits: int) -> soak.State:
-        memory.trim_heap()  # what is free in the heaps of so many threads, on a busy machine, has not grown
-        return soak.measure_state(visits, os.getpid(), folder)
+    def count() -> tuple[int, int]:
+        return threading.active_count(), len(os.listdir("/proc/self/fd"))
 
-    for number in range(50):
+    for number in range(50):  # the memory is measured in test_process.py, where the server is alone in its process
         job = client.submit(**small_request(iterations=2000))
         next(iter(job))
         job.cancel()
         if number == 10:
-            threads, early = threading.active_count(), measure(number)
+            threads, files = count()
     assert client.predict(**small_request())[3]
     assert evaluations["most"] == 1
-    assert threading.active_count() < threads + 10
-    late = measure(50)
-    assert late.memory - early.memory < soak.MAX_GROWTH
-    assert late.open_files - early.open_files < 10
+    threads_later, files_later = count()
+    assert threads_later < threads + 10
+    assert files_later < files + 10
 
 
 def wait_for_end(evaluations: Counter[str]) -> bool:
@@ -219,6 +218,8 @@ def test_with_two_hundred_tabs_and_fifty_waiting_the_page_answers_and_everybody_
                     most = max(most, QUEUE.waiting)
                     await asyncio.sleep(0.05)
                 seen.append(await painting)
+                gc.collect()
+                memory.trim_heap()  # what is free, or only waits to be collected, has not grown
                 states.append(soak.measure_state(wave, os.getpid(), folder))
             answering.cancel()
             return seen, await answering, most, states

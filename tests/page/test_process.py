@@ -57,6 +57,23 @@ def test_visits_in_a_row_leave_the_memory_flat() -> None:
     assert states[-1].open_files <= states[0].open_files + 10
 
 
+@pytest.mark.slow
+def test_runs_that_are_begun_and_stopped_leave_the_memory_flat(tmp_path: Path) -> None:
+    with soak.start_server(tmp_path) as (url, process):
+        client, states = Client(url, verbose=False), list[soak.State]()
+        for number in range(1, 51):
+            job = client.submit(**small_request(iterations=2000))
+            next(iter(job))
+            job.cancel()
+            if number in (10, 50):
+                assert client.predict(**small_request())[3]
+                states.append(soak.measure_state(number, process, tmp_path))
+        client.close()
+    early, late = states
+    assert late.memory - early.memory < soak.MAX_GROWTH
+    assert late.open_files < early.open_files + 10
+
+
 def warm_up(painting: Path) -> None:
     settings = Settings(size=192, stages=2)
     run.warm_up(Request(photo=str(PHOTO), paintings=(str(painting),), settings=settings, folder=Path()))
