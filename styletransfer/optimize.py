@@ -7,6 +7,7 @@ minimises an Objective (objective.py): L_total of the paper, at one size.
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
@@ -284,14 +285,18 @@ class _Run:
         sample = nnf.interpolate(x, (side, 2 * side))  # two, since one alone has no margin
         A = {layer: losses.moments(F) for layer, F in backbone.activations(sample, PRINT_LAYERS)}
         objective = TiledObjective(backbone, self.problem.settings, sample, [A])
-        for _ in range(2):  # the first also chooses the routes of the convolutions
-            tick = time.monotonic()
-            for _ in objective.evaluate(sample):
-                pass
-        seconds_per_pixel = (time.monotonic() - tick) / sum(tile.seen_pixels for tile in objective.tiles)
+        time_steps(objective.evaluate(sample))  # also chooses the routes of the convolutions
+        evaluation = statistics.mean(time_steps(objective.evaluate(sample)) for _ in range(3))
+        sums = time_steps(tiles.sum_tiles(backbone, sample, PRINT_LAYERS, objective.tiles))
+
+        def count_samples(shape: Sequence[int]) -> float:
+            parts = tiles.cut_tiles(backbone, shape, PRINT_LAYERS)
+            return sum(part.seen_pixels for part in parts) / sum(part.seen_pixels for part in objective.tiles)
+
         last = self.stages[-1]
-        all_tiles = tiles.cut_tiles(backbone, self.problem.shape(last.size), PRINT_LAYERS)
-        self.time_left.update(last, seconds_per_pixel * sum(tile.seen_pixels for tile in all_tiles))
+        targets = sums * sum(map(count_samples, self.problem.print_style_shapes(last.size)))
+        iteration = evaluation * count_samples(self.problem.shape(last.size)) + targets / last.iterations
+        self.time_left.update(last, iteration)
         minutes, gigabytes = self.time_left.estimate(self.stages) / 60, self.problem.estimate_bytes(last.size) / 1e9
         self.notes += (f"This print takes about {minutes:.1f} minutes and {gigabytes:.1f} GB of memory.",)
         return self.describe(0, self.stages, _Evaluation(x, NO_LOSSES))
@@ -429,6 +434,14 @@ class TimeLeft:
     def estimate(self, stages: Sequence[Stage]) -> float:
         """Return the seconds for the iterations of `stages`."""
         return self.seconds_per_pixel * sum(stage.work for stage in stages)
+
+
+def time_steps(steps: Generator[None, None, object]) -> float:
+    """Return the seconds that all `steps` take."""
+    started = time.monotonic()
+    for _ in steps:
+        pass
+    return time.monotonic() - started
 
 
 def upsample_change(x: Tensor, base: Tensor, next_base: Tensor) -> Tensor:

@@ -133,11 +133,16 @@ class Problem:
         """
         found = []
         for image in self._colour_prepared[1]:
-            S = self._to_tensor(image, round(size * self.settings.stroke))
+            S = self._to_tensor(image, self._print_style_size(size))
             parts = tiles.cut_tiles(self.backbone, S.shape[2:], PRINT_LAYERS)
             sums = yield from tiles.sum_tiles(self.backbone, S, PRINT_LAYERS, parts)
             found.append({layer: losses.moments_of_sums(total) for (layer, _), total in sums.items()})
         return self._mix(found)
+
+    def print_style_shapes(self, size: int) -> list[tuple[int, int]]:
+        """The (height, width) of each style image for a stage of a print, in pixels."""
+        found = [self._fit_size(image, self._print_style_size(size)) for image in self.style]
+        return [(height, width) for width, height in found]
 
     def base(self, size: int) -> Tensor:
         """The image that a stage's change is added to: the content image, or black where all of x is upsampled.
@@ -307,6 +312,9 @@ class Problem:
     @cached_property
     def _content_at_result_size(self) -> Image.Image:
         return self.content.resize(self._fit_size(self.content, self.settings.size), Image.Resampling.LANCZOS)
+
+    def _print_style_size(self, size: int) -> int:
+        return round(size * self.settings.stroke)
 
     def _fit_size(self, image: Image.Image, size: int) -> tuple[int, int]:
         return images.fit_size(image, size, square=self.settings.square)
