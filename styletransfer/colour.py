@@ -2,12 +2,13 @@
 Transfer", 2016, arXiv 1606.05897.
 
 Both ways change the images that go into the optimisation. "luminance" also changes the image that comes out.
+Otherwise a picture takes the painting's light between stages, and its palette when it is finished.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,12 @@ MIN_VARIANCE = 1e-4
 
 NARROW_AXIS = 0.1
 """A standard deviation of pixels in [0, 1]. Narrowing wider axes took the contrast of a stained-glass sky away."""
+
+MAX_CONTRAST = 8.0
+"""How much steeper light and shade may become. Without a limit, an even sky would show the noise of its photo."""
+
+QUANTILES = 257
+"""So many places of a distribution are known. Between two it is even."""
 
 STATS_SIZE = 512
 """The long side, in pixels, at which the mean and covariance of an image's colours are measured."""
@@ -82,6 +89,39 @@ def narrow_axes(
     return A, μ - A @ μ
 
 
+class Light(NamedTuple):
+    """A map of pixels x in [0, 1] along an axis v of RGB: x ↦ x + (f(vᵀx) − vᵀx) v. See match_light."""
+
+    v: Array  # (3,)
+    found: Array  # places on v, (QUANTILES,)
+    wanted: Array  # where f takes them
+
+    def map(self, pixels: Array) -> Array:
+        """Map pixels (..., 3)."""
+        places = pixels @ self.v
+        return pixels + (np.interp(places, self.found, self.wanted) - places)[..., None] * self.v
+
+
+def match_light(
+    picture: Image.Image, paintings: Sequence[Image.Image], share: float, region: Image.Image | None = None
+) -> Light:
+    """Return the map that gives `picture` the light and shade of a painting, or of two, mixed by `share`.
+
+    Along the axis of RGB on which the painting varies most, quantiles go to the painting's quantiles, but nowhere more
+    steeply than MAX_CONTRAST. `region`, of mode F, is how much each part of `picture` counts; without it, all of it.
+    """
+    painted = [_read_colours(painting)[0] for painting in paintings]
+    covariances = [_moments(pixels)[1] for pixels in painted]
+    v = np.linalg.eigh(covariances[0] + share * (covariances[-1] - covariances[0])).eigenvectors[:, -1]
+    pixels, weights = _read_colours(picture, region)
+    found = _quantiles(pixels @ v, weights)
+    first, last = (_quantiles(pixels @ v) for pixels in (painted[0], painted[-1]))
+    wanted = first + share * (last - first)
+    rises = np.cumsum([0, *np.minimum(np.diff(wanted), MAX_CONTRAST * np.diff(found))])
+    middle = QUANTILES // 2
+    return Light(v, found, wanted[middle] + rises - rises[middle])
+
+
 def preview(picture: Image.Image, photo: Image.Image, painting: Image.Image, colours: str) -> Image.Image:
     """Return `picture`, the photo or a painting of it, in about the colours that a run would give it."""
     if colours == "luminance":
@@ -105,16 +145,29 @@ def _match_colours(painting: Image.Image, photo: Image.Image, region: Image.Imag
     return painting.convert("RGB", tuple(np.column_stack([A, b]).flatten()))
 
 
-def _measure_colours(image: Image.Image, region: Image.Image | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean (3,) and covariance (3, 3) of the pixels in [0, 1], measured at STATS_SIZE if it is larger.
+def _measure_colours(image: Image.Image, region: Image.Image | None = None) -> tuple[Array, Array]:
+    """Return the mean (3,) and covariance (3, 3) of the pixels in [0, 1]. With a `region` they are weighted by it."""
+    return _moments(*_read_colours(image, region))
 
-    With a `region` they are weighted by it.
-    """
+
+def _read_colours(image: Image.Image, region: Image.Image | None = None) -> tuple[Array, Array | None]:
+    """Return pixels in [0, 1], (N, 3), read at STATS_SIZE if the image is larger, and their weights in a `region`."""
     small = image.copy()
     small.thumbnail((STATS_SIZE, STATS_SIZE), Image.Resampling.BOX)
-    pixels = np.asarray(small).reshape(-1, 3) / 255
     weights = np.asarray(region.resize(small.size, Image.Resampling.BILINEAR)).reshape(-1) if region else None
+    return np.asarray(small).reshape(-1, 3) / 255, weights
+
+
+def _moments(pixels: Array, weights: Array | None = None) -> tuple[Array, Array]:
+    """Return the mean (3,) and covariance (3, 3) of pixels (N, 3)."""
     return np.average(pixels, 0, weights), np.cov(pixels.T, aweights=weights) + MIN_VARIANCE * np.eye(3)
+
+
+def _quantiles(values: Array, weights: Array | None = None) -> Array:
+    """Return QUANTILES values, from the least to the greatest, with as many of `values` (N,) between each two."""
+    order = np.argsort(values)
+    counts = np.cumsum(np.ones(len(values)) if weights is None else weights[order])
+    return np.interp(np.linspace(counts[0], counts[-1], QUANTILES), counts, values[order])
 
 
 def _matrix_power(Σ: np.ndarray, exponent: float) -> np.ndarray:

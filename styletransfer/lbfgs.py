@@ -24,7 +24,9 @@ class LBFGS:
     - The first step moves the most-moved pixel by FIRST_MOVE; later steps move none by more than MAX_MOVE.
       The first step of torch.optim.LBFGS has L1 length 1: float32 cannot represent it, and the loss climbs for 20
       iterations.
-    - There is no line search. A step that more than doubles the best loss, or gives no number, is taken back.
+    - There is no line search. A step that more than doubles the best loss, or gives no number, is taken back. Its
+      curvature is learned first, so that the next step is shorter; if that one is taken back, too, all is forgotten.
+      When all was forgotten at once, a portrait whose third step of eleven went wrong stayed blurred.
     """
 
     HISTORY = 20
@@ -46,16 +48,18 @@ class LBFGS:
 
     def step(self, x: Tensor, f: float, g: Tensor) -> Tensor:
         """Return the image to evaluate next, given the loss `f` and its gradient `g` at `x`, each (1, 3, H, W)."""
-        self.accepted = not self.best or f <= self.MAX_INCREASE * self.best[0]  # NaN is not
-        if not self.accepted:
-            return self._step_back()
+        was_accepted, self.accepted = (
+            self.accepted,
+            not self.best or f <= self.MAX_INCREASE * self.best[0],
+        )  # NaN is not
+        is_known = self._last is not None and math.isfinite(f) and self._add_pair(x, g)
         if not self.best or f < self.best[0]:
             self.best = f, x, g
-        if self._last:
-            s, y = x - self._last[0], g - self._last[1]
-            sy = _dot(s, y)
-            if sy > 1e-10 * _dot(y, y):
-                self._pairs.append((s, y, 1 / sy))
+        if not self.accepted:
+            _, x, g = self.best
+            if not (is_known and was_accepted):
+                self._pairs.clear()
+                self._first_move /= 4
         self._last = x, g
         free = ((x > 0) | (g < 0)) & ((x < 1) | (g > 0))
         d = -self._multiply_inverse_hessian(g * free) * free
@@ -63,14 +67,15 @@ class LBFGS:
         length = min(1.0, self.MAX_MOVE / largest) if self._pairs else self._first_move / largest
         return (x + length * d).clamp_(0, 1)
 
-    def _step_back(self) -> Tensor:
-        """Forget the curvature, and leave the best image with a shorter first step."""
-        assert self.best
-        _, x, g = self.best
-        self._pairs.clear()
-        self._last = None
-        self._first_move /= 4
-        return (x - self._first_move / (g.abs().max().item() or 1.0) * g).clamp_(0, 1)
+    def _add_pair(self, x: Tensor, g: Tensor) -> bool:
+        """Remember s = x − x_last and y = g − g_last, and return whether the curvature along s is positive."""
+        assert self._last is not None
+        s, y = x - self._last[0], g - self._last[1]
+        sy = _dot(s, y)
+        is_positive = bool(sy > 1e-10 * _dot(y, y))
+        if is_positive:
+            self._pairs.append((s, y, 1 / sy))
+        return is_positive
 
     def _multiply_inverse_hessian(self, g: Tensor) -> Tensor:
         """Return H g by the two-loop recursion over the pairs (s, y). Its scalars stay on the device of g."""

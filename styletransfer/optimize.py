@@ -192,10 +192,12 @@ class _Run:
         x = self.problem.initial_image(self.stages[first])
         for number, stage in enumerate(self.stages[first:], first):
             if stage.in_tiles:
+                if number > first and not self.stages[number - 1].in_tiles:
+                    x = self.problem.take_light(x)  # while it is small
                 x = yield from self.optimize_in_tiles(number, x)
                 continue
             if number > first:
-                x = upsample_change(x, *self.bases[number - 1 : number + 1])
+                x = self.problem.take_light(upsample_change(x, *self.bases[number - 1 : number + 1]))
             x = yield from self.optimize_stage(number, x)
 
     def optimize_stage(self, number: int, x: Tensor) -> Generator[Frame, Settings | None, Tensor]:

@@ -242,6 +242,25 @@ class Problem:
             return composing
         return max(composing, memory.estimate_print_bytes(math.prod(self.shape(size))))
 
+    def take_light(self, x: Tensor) -> Tensor:
+        """Give an image (1, 3, H, W) the light and shade of the painting, or in each region those of its own painting.
+
+        What the mask keeps stays as it is; so does all with Gram matrices, as in the paper.
+        """
+        if self.settings.objective == "gram":
+            return x
+        picture, style = images.to_image(x), self._colour_prepared[1]
+        pixels = x[0].permute(1, 2, 0).cpu().numpy()
+        if self.regions:
+            shares = [np.asarray(r.resize(picture.size, Image.Resampling.BILINEAR)) for r in self.regions]
+            pairs = zip(style, self.regions, strict=True)
+            lit = [colour.match_light(picture, [image], 0.0, r).map(pixels) for image, r in pairs]
+            mapped = sum(share[..., None] * part for share, part in zip(shares, lit, strict=True))
+        else:
+            mapped = colour.match_light(picture, style, self.settings.mix).map(pixels)
+        changed = torch.from_numpy(mapped).permute(2, 0, 1)[None].clamp(0, 1).to(x)
+        return torch.lerp(changed, x, self.keep_mask(max(picture.size))).contiguous()
+
     def finish(self, pixels: Tensor) -> Image.Image:
         """Convert `pixels` (1, 3, H, W) to 8 bits, in the colours that Settings.colours asks for."""
         painted = images.to_image(pixels)

@@ -109,3 +109,52 @@ def test_two_mixed_paintings_share_their_palette():
         saturations.append((found.max(axis=2) - found.min(axis=2)).mean())
     assert saturations == sorted(saturations)
     assert saturations[0] < 10
+
+
+def lit(picture: Image.Image, paintings: list[Image.Image], share: float = 0.5) -> np.ndarray:
+    return colour.match_light(picture, paintings, share).map(values(picture))
+
+
+def light(pixels: np.ndarray, axis: np.ndarray) -> np.ndarray:
+    """Twenty quantiles of the pixels along an axis."""
+    return np.quantile(pixels @ axis, np.linspace(0.02, 0.98, 20))
+
+
+def main_axis(pixels: np.ndarray) -> np.ndarray:
+    return np.linalg.svd(pixels - pixels.mean(0), full_matrices=False)[2][0]
+
+
+def test_a_picture_gets_the_paintings_light_and_keeps_its_order_and_its_hues(sunset, forest):
+    found, before, painting = lit(forest, [sunset]), values(forest), values(sunset)
+    axis = main_axis(painting)
+    assert light(found, axis) == pytest.approx(light(painting, axis), abs=0.01)
+    order = np.argsort(before @ axis)
+    assert (np.diff((found @ axis)[order]) >= -1e-9).all(), "what was darker is darker"
+    across = np.eye(3) - np.outer(axis, axis)
+    assert found @ across == pytest.approx(before @ across, abs=0.01)
+
+
+def test_two_mixed_paintings_share_their_light(sunset, forest):
+    night = Image.fromarray((np.asarray(sunset) * 0.4).astype(np.uint8))
+    ends = [lit(forest, [sunset, night], share).mean() for share in (0.0, 1.0)]
+    assert lit(forest, [sunset, night], 0.25).mean() == pytest.approx(0.75 * ends[0] + 0.25 * ends[1], abs=0.01)
+
+
+def test_an_even_sky_shows_no_noise_in_a_paintings_light():
+    grain = np.random.default_rng(0).normal(0, 1, (40, 50, 3))
+    sky = Image.fromarray((np.array([120, 150, 200]) + grain).round().astype(np.uint8))
+    woodcut = Image.fromarray(np.repeat(np.random.default_rng(1).choice([0, 255], (40, 50, 1)), 3, 2).astype(np.uint8))
+    assert 255 * lit(sky, [woodcut]).std(axis=0).max() < 9, "eight times as much at most"
+    even = Image.new("RGB", (40, 50), (120, 150, 200))
+    assert lit(even, [woodcut]).std(axis=0).max() < 1e-6
+
+
+def test_only_a_region_gives_its_light(sunset, forest):
+    both = Image.new("RGB", (100, 40))
+    both.paste(sunset.resize((50, 40)), (0, 0))
+    both.paste(forest.resize((50, 40)), (50, 0))
+    region = Image.new("F", both.size)
+    region.paste(1.0, (50, 0, 100, 40))
+    mapped = colour.match_light(both, [sunset], 0.0, region).map(values(forest.resize((50, 40))))
+    axis = main_axis(values(sunset))
+    assert light(mapped, axis) == pytest.approx(light(values(sunset), axis), abs=0.01)

@@ -145,3 +145,22 @@ def test_after_several_diverged_steps_it_comes_ever_closer_to_the_best_picture()
         distances.append((x - best).abs().max().item())
     assert all(later < earlier for earlier, later in itertools.pairwise(distances))
     assert distances[-1] < GREY_LEVEL
+
+
+def test_a_step_that_is_taken_back_costs_one_evaluation_and_not_what_was_learned():
+    h = 100 ** torch.rand(SHAPE, generator=rng())
+
+    def f(x: Tensor) -> tuple[float, Tensor]:
+        return 0.5 * (h * (x - 0.5) ** 2).sum().item(), h * (x - 0.5)
+
+    optimiser, x = LBFGS(), start()
+    for _ in range(10):
+        x = optimiser.step(x, *f(x))
+    assert optimiser.best
+    least = optimiser.best[0]
+    too_far = (x + 0.2 * torch.rand(SHAPE, generator=rng(3))).clamp(0, 1)
+    x = optimiser.step(too_far, *f(too_far))
+    assert not optimiser.accepted
+    later = [f(picture)[0] for picture in pictures(optimiser, f, x, 4)]
+    assert later[0] < least
+    assert later[-1] < 0.2 * least, "0.35 where all is forgotten"

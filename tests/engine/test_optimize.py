@@ -121,6 +121,37 @@ def test_coarse_stages_come_first_and_every_picture_has_the_final_size(paint, ev
 def test_a_finer_stage_goes_on_from_the_picture_of_the_coarser(paint):
     frames = list(paint(quick(size=192, stages=2, iterations=12)))
     at = next(n for n, frame in enumerate(frames) if frame.size == 192)
+    before, after, photo = (array(frames[n].picture).ravel() for n in (at - 1, at, 0))
+    assert np.corrcoef(before, after)[0, 1] > np.corrcoef(photo, after)[0, 1]
+
+
+@pytest.mark.slow
+def test_a_finer_stage_starts_in_the_light_of_the_painting_but_where_the_photo_is_kept(photo, painting, vgg16):
+    pixels = array(painting).reshape(-1, 3)
+    axis = np.linalg.svd(pixels - pixels.mean(0), full_matrices=False)[2][0]
+
+    def light(picture):
+        return array(picture) @ axis
+
+    left = Image.new("L", photo.size)
+    left.paste(255, (0, 0, photo.width // 2, photo.height))
+    settings = quick(size=192, stages=2, iterations=12)
+    started, kept = (
+        next(frame for frame in stylize(photo, painting, settings, backbone=vgg16, keep=keep) if frame.size == 192)
+        for keep in (None, left)
+    )
+    deciles = [np.quantile(light(picture), np.linspace(0.3, 0.9, 7)) for picture in (started.picture, painting)]
+    assert np.abs(deciles[0] - deciles[1]).max() < 8, "grey levels"
+    far = slice(None), slice(0, 60)  # left of the soft edge
+    photos = light(photo.resize((192, 128)))[far]
+    off = [np.abs(light(frame.picture)[far] - photos).mean() for frame in (started, kept)]
+    assert off[1] < 0.5 * off[0]
+
+
+@pytest.mark.slow
+def test_gram_matrices_paint_without_the_paintings_light_as_in_the_paper(paint):
+    frames = list(paint(quick(size=192, stages=2, iterations=12, objective="gram")))
+    at = next(n for n, frame in enumerate(frames) if frame.size == 192)
     before, after, photo = (array(frames[n].picture) for n in (at - 1, at, 0))
     assert np.abs(after - before).mean() < 0.5 * np.abs(before - photo).mean()
 
