@@ -8,7 +8,7 @@ Otherwise a picture takes the painting's light between stages, and its palette w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,37 +89,28 @@ def narrow_axes(
     return A, μ - A @ μ
 
 
-class Light(NamedTuple):
-    """A map of pixels x in [0, 1] along an axis v of RGB: x ↦ x + (f(vᵀx) − vᵀx) v. See match_light."""
-
-    v: Array  # (3,)
-    found: Array  # places on v, (QUANTILES,)
-    wanted: Array  # where f takes them
-
-    def map(self, pixels: Array) -> Array:
-        """Map pixels (..., 3)."""
-        places = pixels @ self.v
-        return pixels + (np.interp(places, self.found, self.wanted) - places)[..., None] * self.v
-
-
 def match_light(
     picture: Image.Image, paintings: Sequence[Image.Image], share: float, region: Image.Image | None = None
-) -> Light:
-    """Return the map that gives `picture` the light and shade of a painting, or of two, mixed by `share`.
+) -> Image.Image:
+    """Give `picture` the light and shade of a painting, or of two, mixed by `share`: x ↦ x + (f(vᵀx) − vᵀx) v.
 
-    Along the axis of RGB on which the painting varies most, quantiles go to the painting's quantiles, but nowhere more
-    steeply than MAX_CONTRAST. `region`, of mode F, is how much each part of `picture` counts; without it, all of it.
+    Along v, the axis of RGB on which the painting varies most, f takes quantiles to the painting's quantiles, but is
+    nowhere steeper than MAX_CONTRAST. `region`, of mode F, is how much each part of `picture` counts; without it, all
+    of it does.
     """
     painted = [_read_colours(painting)[0] for painting in paintings]
-    covariances = [_moments(pixels)[1] for pixels in painted]
+    covariances = [_moments(colours)[1] for colours in painted]
     v = np.linalg.eigh(covariances[0] + share * (covariances[-1] - covariances[0])).eigenvectors[:, -1]
-    pixels, weights = _read_colours(picture, region)
-    found = _quantiles(pixels @ v, weights)
-    first, last = (_quantiles(pixels @ v) for pixels in (painted[0], painted[-1]))
+    colours, weights = _read_colours(picture, region)
+    found = _quantiles(colours @ v, weights)
+    first, last = (_quantiles(colours @ v) for colours in (painted[0], painted[-1]))
     wanted = first + share * (last - first)
     rises = np.cumsum([0, *np.minimum(np.diff(wanted), MAX_CONTRAST * np.diff(found))])
     middle = QUANTILES // 2
-    return Light(v, found, wanted[middle] + rises - rises[middle])
+    x = np.asarray(picture) / 255
+    places = x @ v
+    change = np.interp(places, found, wanted[middle] + rises - rises[middle]) - places
+    return Image.fromarray(((x + change[..., None] * v).clip(0, 1) * 255).round().astype(np.uint8))
 
 
 def preview(picture: Image.Image, photo: Image.Image, painting: Image.Image, colours: str) -> Image.Image:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -249,23 +249,15 @@ class Problem:
         """
         if self.settings.objective == "gram":
             return x
-        picture, style = images.to_image(x), self._colour_prepared[1]
-        pixels = x[0].permute(1, 2, 0).cpu().numpy()
-        if self.regions:
-            shares = [np.asarray(r.resize(picture.size, Image.Resampling.BILINEAR)) for r in self.regions]
-            pairs = zip(style, self.regions, strict=True)
-            lit = [colour.match_light(picture, [image], 0.0, r).map(pixels) for image, r in pairs]
-            mapped = sum(share[..., None] * part for share, part in zip(shares, lit, strict=True))
-        else:
-            mapped = colour.match_light(picture, style, self.settings.mix).map(pixels)
-        changed = torch.from_numpy(mapped).permute(2, 0, 1)[None].clamp(0, 1).to(x)
-        return torch.lerp(changed, x, self.keep_mask(max(picture.size))).contiguous()
+        picture = self._change_colours(images.to_image(x), colour.match_light)
+        lit = images.to_tensor(picture, picture.size).to(x.device)
+        return torch.lerp(lit, x, self.keep_mask(max(picture.size)))
 
     def finish(self, pixels: Tensor) -> Image.Image:
         """Convert `pixels` (1, 3, H, W) to 8 bits, in the colours that Settings.colours asks for."""
         painted = images.to_image(pixels)
         if self.settings.objective != "gram":  # the paper limits no palette
-            painted = self._limit_palette(painted)
+            painted = self._change_colours(painted, colour.limit_palette)
         return colour.finish(painted, self._content_at_result_size, self.settings.colours)
 
     def finish_print(self, pixels: Tensor, whole: type[np.uint8 | np.uint16]) -> NDArray[Any]:
@@ -297,16 +289,13 @@ class Problem:
             finished[rows] = (band.clip(0, 1) * np.iinfo(whole).max).round()
         return finished
 
-    def _limit_palette(self, painted: Image.Image) -> Image.Image:
-        """Limit the palette to that of the painting, or in each region to that of its own."""
+    def _change_colours(self, picture: Image.Image, change: Callable[..., Image.Image]) -> Image.Image:
+        """Apply a function of colour.py that goes by the painting, in each region by its own."""
         style = self._colour_prepared[1]
         if not self.regions:
-            return colour.limit_palette(painted, style, self.settings.mix)
-        limited = [
-            colour.limit_palette(painted, [image], 0.0, region)
-            for image, region in zip(style, self.regions, strict=True)
-        ]
-        return masks.blend(limited, self.regions)
+            return change(picture, style, self.settings.mix)
+        changed = [change(picture, [image], 0.0, region) for image, region in zip(style, self.regions, strict=True)]
+        return masks.blend(changed, self.regions)
 
     @property
     def layers(self) -> tuple[str, ...]:

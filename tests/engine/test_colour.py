@@ -112,7 +112,7 @@ def test_two_mixed_paintings_share_their_palette():
 
 
 def lit(picture: Image.Image, paintings: list[Image.Image], share: float = 0.5) -> np.ndarray:
-    return colour.match_light(picture, paintings, share).map(values(picture))
+    return values(colour.match_light(picture, paintings, share))
 
 
 def light(pixels: np.ndarray, axis: np.ndarray) -> np.ndarray:
@@ -129,7 +129,7 @@ def test_a_picture_gets_the_paintings_light_and_keeps_its_order_and_its_hues(sun
     axis = main_axis(painting)
     assert light(found, axis) == pytest.approx(light(painting, axis), abs=0.01)
     order = np.argsort(before @ axis)
-    assert (np.diff((found @ axis)[order]) >= -1e-9).all(), "what was darker is darker"
+    assert (np.diff((found @ axis)[order]) >= -2 / 255).all(), "what was darker is darker"
     across = np.eye(3) - np.outer(axis, axis)
     assert found @ across == pytest.approx(before @ across, abs=0.01)
 
@@ -155,6 +155,6 @@ def test_only_a_region_gives_its_light(sunset, forest):
     both.paste(forest.resize((50, 40)), (50, 0))
     region = Image.new("F", both.size)
     region.paste(1.0, (50, 0, 100, 40))
-    mapped = colour.match_light(both, [sunset], 0.0, region).map(values(forest.resize((50, 40))))
+    mapped = values(colour.match_light(both, [sunset], 0.0, region).crop((50, 0, 100, 40)))
     axis = main_axis(values(sunset))
     assert light(mapped, axis) == pytest.approx(light(values(sunset), axis), abs=0.01)
