@@ -2,7 +2,7 @@
 Transfer", 2016, arXiv 1606.05897.
 
 Both ways change the images that go into the optimisation. "luminance" also changes the image that comes out.
-Otherwise a picture takes the painting's light between stages, and its palette when it is finished.
+With any of them a picture takes the painting's light between stages, and its palette when it is finished.
 """
 
 from __future__ import annotations

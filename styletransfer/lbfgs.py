@@ -48,10 +48,8 @@ class LBFGS:
 
     def step(self, x: Tensor, f: float, g: Tensor) -> Tensor:
         """Return the image to evaluate next, given the loss `f` and its gradient `g` at `x`, each (1, 3, H, W)."""
-        was_accepted, self.accepted = (
-            self.accepted,
-            not self.best or f <= self.MAX_INCREASE * self.best[0],
-        )  # NaN is not
+        was_accepted = self.accepted
+        self.accepted = not self.best or f <= self.MAX_INCREASE * self.best[0]  # NaN is not
         is_known = self._last is not None and math.isfinite(f) and self._add_pair(x, g)
         if not self.best or f < self.best[0]:
             self.best = f, x, g
